@@ -74,7 +74,7 @@ def prepare(application: QApplication) -> None:
     translate_qt(application)
     application.setDesktopFileName("surgeon")
     # Qt sets the decimal comma of the system for the whole process, but number parsers,
-    # such as those of tokenizers, expect a point.
+    # for example in tokenizers, expect a point.
     locale.setlocale(locale.LC_NUMERIC, "C")
     application.setStyle("Fusion")
     application.setWindowIcon(application_icon())

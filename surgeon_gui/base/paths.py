@@ -64,9 +64,9 @@ def is_occupied(text: str) -> bool:
 
 
 def unwritable_folder(text: str) -> str:
-    """Return what keeps a folder from being created or written; empty if nothing.
+    """Return the path that prevents creating or writing a folder; empty if none.
 
-    That is the path of a file in its way, or of the folder that cannot be written.
+    It is a file in the way, or a folder that cannot be written.
     """
     existing = nearest_existing(expand_path(text))
     usable = os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 REMOVED = "[removed]"
 
-_MIN_LENGTH = 6  # of a value; shorter ones would match ordinary words
+_MIN_LENGTH = 6  # characters; shorter values would match ordinary words
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.I)
 _KNOWN_TOKEN = re.compile(
     r"""(?x)
@@ -40,7 +40,7 @@ _KNOWN_TOKEN = re.compile(
     )"""
 )
 _SLACK_ADDRESS = re.compile(r"(?<=hooks\.slack\.com/)[\w/]+")
-# Of Amazon's secrets, the line names the owner alone.
+# An AWS secret has no prefix; only an "aws" before it on the line identifies it.
 _AWS_SECRET = re.compile(r"(?i)(aws.{0,40}?)(?<![\w/+])[a-z0-9/+]{40}(?![\w/+])")
 _PRIVATE_KEY = re.compile(
     r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?"

@@ -31,7 +31,7 @@ from surgeon_engine.base.reading import open_regular
 from surgeon_gui.base.units import Units
 
 _APPLICATION = "Surgeon"
-MAX_RECENT = 8  # of each kind
+MAX_RECENT = 8  # entries of each list of recent items
 _SAVE_MS = 3_000  # between two looks for changes
 
 
@@ -50,8 +50,8 @@ class Preferences:
     run_parent: str = ""
     theme: ThemeChoice = ThemeChoice.SYSTEM
     language: str = ""  # such as "de"; empty: the language of the system
-    device: Device = Device.AUTO  # of new jobs
-    units: Units = Units.DECIMAL  # of sizes in bytes
+    device: Device = Device.AUTO  # default for new jobs
+    units: Units = Units.DECIMAL  # for sizes in bytes
     keeps_awake: bool = True  # the computer, during a run
     runs_go_on: bool = False  # when the window is closed
     is_offline: bool = False  # never contact the Hugging Face Hub
@@ -71,7 +71,7 @@ class Settings(Preferences):
     recent_runs: list[str] = field(default_factory=list)  # folders
     job: str = ""  # the draft when the window was closed, as TOML; empty: no model
     open_run: str = ""  # the folder of the run that was shown; empty: none
-    size_unit: Target = Target.FILE_SIZE  # that was chosen last
+    size_unit: Target = Target.FILE_SIZE  # the last choice
     pace: float = 1.0  # actual over estimated seconds of the runs so far
     # The values by name, as this window has read or stored them.
     stored: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
@@ -172,7 +172,7 @@ def load() -> Settings:
 def save(settings: Settings) -> None:
     """Store the settings that this window has changed; the others stay as they are.
 
-    Of a list, such as that of recent models, only the changed entries are stored.
+    A list, such as the recent models, stores only its changed entries.
     """
     store, changes = QSettings(), settings.changes
     for name, value in changes.items():

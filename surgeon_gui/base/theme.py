@@ -25,11 +25,11 @@ GAP = 8  # between related widgets
 MARGIN = 12  # inside narrow cards
 ROOM = 20  # inside the cards of a page, and between them
 PAGE = 32  # around a page
-RADIUS = 12  # of cards, menus and the drop zone
-CONTROL_RADIUS = 8  # of buttons and inputs
+RADIUS = 12  # corners of cards, menus and the drop zone
+CONTROL_RADIUS = 8  # corners of buttons and inputs
 
-# The type scale: sizes of fonts relative to that of text.
-TITLE = 1.7  # of a page
+# The type scale: font sizes relative to body text.
+TITLE = 1.7  # page titles
 LARGE = 1.3  # the most important line of a card
 
 
@@ -54,7 +54,7 @@ def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
 def apply_theme_to(widget: QWidget, theme: Theme) -> None:
     """Set the colors of one widget and its descendants."""
     # Each widget on its own and by a rule, because the palette of the application takes
-    # precedence over that of a parent if the application has a style sheet.
+    # precedence over a parent's palette if the application has a style sheet.
     for each in (widget, *widget.findChildren(QWidget)):
         each.setPalette(_palette(theme))
     labels = f"QLabel {{ color: {theme.text}; }}"

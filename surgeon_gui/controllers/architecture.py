@@ -40,7 +40,7 @@ class ArchitectureController(QObject):
         self._session = diagnosis.session
         self._preferred: Source | None = None  # None: the first of `sources`
         self.selected = ""  # name of a layer
-        self._selected_block: int | None = None  # None: that of the layer
+        self._selected_block: int | None = None  # None: the block of the selected layer
         self.architecture = Architecture()
         diagnosis.changed.connect(self._on_changed)
 
@@ -68,7 +68,7 @@ class ArchitectureController(QObject):
 
     @property
     def block(self) -> Block | None:
-        """The selected block, or that of the selected layer."""
+        """The selected block, or the block of the selected layer."""
         number = self._selected_block
         if self.layer is not None:
             number = self.layer.block
@@ -86,7 +86,7 @@ class ArchitectureController(QObject):
 
     @property
     def note(self) -> str:
-        """That the run in view removed nothing; empty if it did."""
+        """The note that the run in view removed nothing; empty if it removed some."""
         return nothing_removed(self._session.state.shown_run) if self._of_run else ""
 
     @property
@@ -125,7 +125,7 @@ class ArchitectureController(QObject):
             self.changed.emit()
 
     def show_run(self, is_shown: bool) -> None:
-        """Show the model of the run in view, or else that of the draft."""
+        """Show the model of the run in view, or else the draft's model."""
         self._of_run = is_shown
         self._on_changed()
 

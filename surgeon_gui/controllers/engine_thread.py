@@ -50,7 +50,7 @@ class EngineThread(QThread):
         super().__init__(parent)
         self.setObjectName("engine_thread")
         self.setStackSize(STACK_BYTES)
-        self._make_client = make_client  # of this computer
+        self._make_client = make_client  # for an engine on this computer
         self._supervisor = EngineSupervisor(first or make_client, cancel_timeout_s)
         # What the thread does next; each call returns events.
         self._inbox: queue.SimpleQueue[Callable[[], list[Envelope]]]
@@ -89,7 +89,7 @@ class EngineThread(QThread):
     def switch(
         self, make_client: Callable[[], EngineClient] | None, marker: str
     ) -> None:
-        """Use another engine, None: that of this computer; returns at once.
+        """Use another engine, None: an engine on this computer; return at once.
 
         The events of the engine before end with an empty log line that has the name
         `marker`.

@@ -53,7 +53,7 @@ class QueueController(QObject):
         self._reading = Background(self)
         self._parent = ""  # the runs folder whose queue this is
         self._file = QueueFile(Path())
-        self.elsewhere: Holder | None = None  # of the queue, on another computer
+        self.elsewhere: Holder | None = None  # the queue's holder on another computer
         self._begun: set[str] = set()  # ids of runs that the queue has begun
         self._canceled = ""  # the id of the last run that was canceled
         self._is_probed = True  # the machine, since the last run
@@ -276,7 +276,7 @@ class QueueController(QObject):
     # the file
 
     def _load(self, parent: str) -> None:
-        """Show the queue of a runs folder in place of that of another."""
+        """Show the queue of another runs folder."""
         self._file.release()
         self._parent, self._file = parent, QueueFile(expand_path(parent))
         runs: tuple[QueuedRun, ...] = ()

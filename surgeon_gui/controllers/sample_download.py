@@ -40,7 +40,7 @@ class SampleDownload(QObject):
         super().__init__(parent)
         self._background = Background(self)
         self._process: subprocess.Popen[str] | None = None
-        self._folder: Path | None = None  # that pip writes to
+        self._folder: Path | None = None  # pip writes to it
         self._is_cancelled = False
         self.is_busy = False
         self._timer = QTimer(self, interval=_COUNT_INTERVAL_MS)

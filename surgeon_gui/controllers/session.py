@@ -326,7 +326,7 @@ class Session(QObject):
                 self.request_ended.emit(kind, request)
 
     def _of_current_engine(self, batch: list[Envelope]) -> list[Envelope]:
-        """Return the events without those of an engine that is no longer used.
+        """Remove the events of an engine that is no longer used.
 
         Only the ends of its commands remain.
         """

@@ -62,9 +62,9 @@ class AppState:
     config: RunConfig = field(default_factory=RunConfig)  # the draft
     model_is_chosen: bool = False
     is_fitting: bool = False  # the draft waits for what a newly chosen model has
-    default_device: Device = Device.AUTO  # of new jobs
+    default_device: Device = Device.AUTO  # for new jobs
     run_parent: str = ""  # the folder of the run folders
-    computer: str = ""  # of the engine, as OpenSSH names it; empty: this one
+    computer: str = ""  # OpenSSH name of the engine's computer; empty: this one
     connection: ConnectionChanged | None = None  # with that computer
     started: EngineStarted | None = None  # what that computer is
     remote_runs: str = ""  # the folder of the run folders there; empty: the default
@@ -73,18 +73,18 @@ class AppState:
     ready: EngineReady | None = None
     machine: Machine | None = None  # as of the last probe
     pace: float = 1.0  # actual over estimated seconds of the runs so far
-    resource_check: ResourceCheck | None = None  # of the draft; None: unknown
-    facts: ModelFacts | None = None  # of the model, until it is inspected
+    resource_check: ResourceCheck | None = None  # for the draft; None: unknown
+    facts: ModelFacts | None = None  # from the model's files, until it is inspected
     requests: Mapping[RequestKind, Request[Any]] = field(default_factory=dict)
     can_replace: bool = False  # the destination holds an export; ask before replacing
     may_replace: bool = False  # the user has said yes, for the next run
-    save_draft: ExportConfig | None = None  # of another export; None: the default
-    problems: Problems = field(default_factory=dict)  # of the draft
+    save_draft: ExportConfig | None = None  # settings of another export; None: defaults
+    problems: Problems = field(default_factory=dict)  # in the draft
     rejected: Problems = field(default_factory=dict)  # errors of page values
     own_config: RunConfig | None = None  # the settings before a preset was chosen
     own_presets: tuple[Preset, ...] = ()
     draft_history: DraftHistory = DraftHistory()
-    run: RunState = RunState()  # of the engine: in progress, or the latest
+    run: RunState = RunState()  # the engine's run: in progress, or the latest
     opened_run: RunState | None = None  # an earlier run; in view in place of `run`
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
@@ -163,7 +163,7 @@ class AppState:
         return bool(self.run.log_bytes) and self.engine is Engine.STARTING
 
     def time_of_run(self, now: float) -> float:
-        """Return the time at which to show the run; that of a read one stands still."""
+        """Return the time at which to show the run; it stands still if `is_behind`."""
         run = self.run
         return run.progressed_at + run.paused_seconds if self.is_behind else now
 
@@ -244,8 +244,8 @@ def _with_reason(
 def with_computer(state: AppState, computer: str, pace: float = 1.0) -> AppState:
     """Return the state after another computer was chosen; empty: this one.
 
-    What is known of the model, the machine and the run is of the one before. `pace` is
-    that of the chosen one, 1 if it is not known.
+    The results about the model, the machine and the run are dropped: they belong to the
+    previous computer. `pace` belongs to the chosen one, 1 if it is not known.
     """
     return replace(
         with_run(state, RunState()),

@@ -55,7 +55,7 @@ def file_bytes(run: RunState) -> Pair | None:
 def memory_bytes(run: RunState) -> tuple[Pair, int] | None:
     """Return the memory in which both models run, and the context in tokens.
 
-    The context is that of the target if it is a memory, or else one that the model
+    The context is the target's if the target is a memory, or else one that the model
     supports. None: the memory is not known.
     """
     context = default_context((run,))
@@ -68,7 +68,7 @@ def memory_bytes(run: RunState) -> tuple[Pair, int] | None:
 def generation(measured: Measured | None) -> Pair | None:
     """Return the generated tokens per second of both models; None: not measured.
 
-    That of the original is 0 if the file was measured alone.
+    The original's value is 0 if the file was measured alone.
     """
     if measured is None:
         return None

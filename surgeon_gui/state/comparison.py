@@ -68,7 +68,7 @@ class Point:
     """Size and quality of a model."""
 
     name: str
-    size: float  # of the file
+    size: float  # file size, in the unit of `SIZE`
     quality: float  # in some measure
     run: int | None = None  # index of the run; None for an original
     is_best: bool = False  # no other point is better in one and as good in the other
@@ -76,10 +76,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A file of the table: that of a run, or an original."""
+    """A file of the table: the file of a run, or an original."""
 
     name: str
-    run: RunState  # of an original: one of its runs
+    run: RunState  # for an original: one of its runs
     is_original: bool
     rung: Rung | None  # None: there is no file
 

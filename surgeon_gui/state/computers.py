@@ -12,7 +12,7 @@ from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text import numbers
 
-HOME = "~"  # of the user there
+HOME = "~"  # home folder of the user on another computer
 
 OUTCOMES = {
     RunOutcome.RUNNING: tr("In progress"),
@@ -137,9 +137,9 @@ def file_row(entry: FileEntry) -> tuple[str, str]:
 
 
 def start_folders(current: str, last: str) -> list[str]:
-    """Return the folders in which to look for a file there; the first that exists.
+    """Return the folders for the start of a file dialog; the first that exists is used.
 
-    That of the current choice, which may be no path, and that of the last one.
+    In this order: the folder of the current choice, if that is a path; the last; HOME.
     """
     path = PurePosixPath(current)
     is_path = path.is_absolute() or current.startswith(f"{HOME}/")

@@ -11,7 +11,7 @@ A run that was not planned here, such as one of another program, has default sha
 place of planned times. Its remaining time is unknown until curvature, by far the
 longest stage, has been measured at least in part.
 
-Progress is the expected time of the finished steps over that of all steps. A stage that
+Progress is the share of the expected time that the finished steps take. A stage that
 counts its steps is extrapolated from the time of the last one: between two steps, the
 remaining time falls with the clock. A stage that does not count them approaches its end
 ever more slowly once its expected time is nearly over.
@@ -38,21 +38,21 @@ from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.base.latest import latest
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
-_TRUSTED_FRACTION = 0.5  # of a stage, from which its pace alone counts
-_TAIL = 0.2  # of the expected time of a stage: from here on, it may take longer
+_TRUSTED_FRACTION = 0.5  # from this fraction of a stage on, its pace alone counts
+_TAIL = 0.2  # last share of a stage's expected time, which may take longer
 # The share of a run after which its measured pace counts as much as the planned one.
 _TRUSTED = 0.085
-_STEP_TAIL = 0.5  # the same of a step
+_STEP_TAIL = 0.5  # the same for a step
 _LATE, _LATE_SECONDS = 1.25, 15.0  # beyond the planned time of the whole run
 
-# Of a countdown: the seconds after which it follows the expected time, as a share of
-# what is left and at least and at most; and between two of its figures.
+# Seconds in which a countdown follows the expected time: as a share of the seconds
+# left, at least and at most. `_MOMENT`: seconds between two of its figures.
 _FOLLOWS, _LEAST, _MOST = 0.07, 3.0, 20.0
 _MOMENT = 0.4
 # Steps of the figure that is shown, in seconds, up to so many seconds.
 _READABLE = ((10, 1), (60, 5), (300, 15), (900, 30), (3600, 60), (10_800, 300))
 _LONGEST_STEP = 900
-_STAYS = 0.75  # of a step: how far off the figure may be before it changes
+_STAYS = 0.75  # share of a step by which the figure may be off before it changes
 
 # Default times relative to the curvature stage.
 _SHARES = {
@@ -97,7 +97,7 @@ class Position:
 
     stage: Stage
     shot: int
-    fraction: float  # of the stage
+    fraction: float  # share of the stage that is done
     seconds: float  # since the stage began
     reached: float | None = None  # seconds at which the fraction was; None: just now
     step: float = 0.0  # fraction of the stage that is one step; 0: unknown

@@ -27,7 +27,7 @@ EXPERTS = Coupling.EXPERTS.value
 
 
 class ExpertMeasure(Enum):
-    """What the map of the experts shows."""
+    """Figures that the map of the experts can show."""
 
     COST = "cost"
     TOKENS = "tokens"

@@ -185,7 +185,7 @@ def problem_of(request: Request[Any], told: Failed | None = None) -> str:
 
 
 def speed_titles(measured: Measured) -> tuple[str, ...]:
-    """Return the titles of the speed table, but for that of the metric."""
+    """Return the titles of the speed table, except for the metric column."""
     if len(measured.models) == 1:
         return (tr("Pruned"),)
     return tr("Original"), tr("Pruned"), tr("Ratio per round")

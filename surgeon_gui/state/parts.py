@@ -121,7 +121,7 @@ def _current(run: RunState) -> Part | None:
 
 
 def _ahead(run: RunState, current: Part | None) -> set[Part]:
-    """Return the parts of which a stage is still to come."""
+    """Return the parts with a stage still to come."""
     if current is None or run.config is None:
         return set()
     steps = eta.steps_of(run.timeline)

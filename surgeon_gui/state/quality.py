@@ -85,7 +85,7 @@ def fidelity_value(fidelity: Fidelity, measure: Quality) -> float:
 def file_nats(run: RunState) -> float:
     """Return the KL of the file to the original in nats; NaN: not measured.
 
-    Of a file that was not evaluated, it is the sum of pruning and saving.
+    For a file that was not evaluated, it is the sum of pruning and saving.
     """
     found, exported = fidelity_of(run), run.exported
     if not found:

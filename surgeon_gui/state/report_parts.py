@@ -11,7 +11,7 @@ from surgeon_gui.state.export_text import speed_rows, speed_titles
 from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState
 
-PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
+PICTURE_WIDTH = 680  # an A4 page without its margins, in CSS pixels
 _ANSWERS = 5  # the worst ones
 
 Row = Sequence[str]
@@ -32,8 +32,8 @@ class Section:
     title: str
     text: str = ""
     pictures: Sequence[Picture] = ()
-    rows: Sequence[Row] = ()  # of its table, all of the same length
-    titles: Row = ()  # of the columns
+    rows: Sequence[Row] = ()  # table rows, all of the same length
+    titles: Row = ()  # column titles
     has_bold_labels: bool = False  # in the first column
     note: str = ""
     code: str = ""

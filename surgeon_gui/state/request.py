@@ -26,16 +26,16 @@ class RequestKind(Enum):
     MEASUREMENT = "measure"
     JUDGMENT = "judge"
     DIAGNOSIS = "diagnose"
-    FILES = "files"  # of another computer
-    MODELS = "models"  # of another computer
-    RUNS = "runs"  # of another computer
+    FILES = "files"  # on another computer
+    MODELS = "models"  # on another computer
+    RUNS = "runs"  # on another computer
 
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[Response]):
     """One request; without an id, none has been made."""
 
-    id: str = ""  # of the command and of all events that belong to it
+    id: str = ""  # shared by the command and all its events
     response: Response | None = None
     error: Failed | None = None
     is_cancelling: bool = False
@@ -43,7 +43,7 @@ class Request(Generic[Response]):
     stage: Stage | None = None  # the engine's current stage
     done: int = 0
     total: int = 0
-    folder: str = ""  # of the run that it is about, if any
+    folder: str = ""  # folder of the run that it is about, if any
 
     @property
     def is_open(self) -> bool:

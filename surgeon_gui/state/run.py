@@ -99,16 +99,16 @@ class RunState:
     shots: int = 0
     resumed_after: int = 0  # shots that its earlier processes have made
     stage: Stage | None = None  # None: it is starting
-    shot: int = 0  # of the stage; 0 outside of the shots
+    shot: int = 0  # current shot; 0 outside of the shots
     done: int = 0
     total: int = 0
-    progress: float = 0.0  # of the whole run, from 0 to 1; never decreases
+    progress: float = 0.0  # share of the whole run, from 0 to 1; never decreases
     countdown: Countdown | None = None  # the remaining time that is shown
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
     tokens: TokensRemoved | None = None  # None: the vocabulary is whole
     history: tuple[ShotFinished, ...] = ()
-    held_out: tuple[HeldOutMeasured, ...] = ()  # of the training in the last recovery
+    held_out: tuple[HeldOutMeasured, ...] = ()  # from the training in the last recovery
     recovered: Recovered | None = None
     undone: tuple[RecoveryUndone, ...] = ()
     samples: tuple[SampleWritten, ...] = ()  # the original's first
@@ -128,12 +128,12 @@ class RunState:
     stage_is_kept: bool = False  # an earlier run has left its result
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
-    paused_seconds: float = 0.0  # of finished pauses
+    paused_seconds: float = 0.0  # in finished pauses
     saved_seconds: float | None = None  # clock until it begins (0: new run) or goes on
     memory: MemoryLog = field(default_factory=MemoryLog)
-    computer: str = ""  # that has its files; empty: this one
-    name: str = ""  # of an earlier run that was opened
-    log_bytes: int = 0  # that were read, if it was read from its log
+    computer: str = ""  # computer with its files; empty: this one
+    name: str = ""  # name of an earlier run that was opened
+    log_bytes: int = 0  # bytes read from its log; 0: it was not read from it
     goes_on: bool = False  # it is watched, and goes on without the window
 
     @property

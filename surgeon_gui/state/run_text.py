@@ -28,7 +28,7 @@ from surgeon_gui.state.verdict import deciding_text, perplexities
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES, UNITS
 
-_SIZE_TOLERANCE = 0.01  # of the planned size of a file
+_SIZE_TOLERANCE = 0.01  # relative to the planned size of a file
 _ROUNDING = 1e-9  # tolerance of a sparsity
 
 

@@ -31,8 +31,8 @@ class StoredKind(Enum):
     HUB_MODEL = "models--"  # the beginning of its folder
     HUB_DATASET = "datasets--"
     SAMPLE = "sample"
-    OWN_TEXT = "own_text"  # that models have written
-    MEASUREMENTS = "measurements"  # of original models
+    OWN_TEXT = "own_text"  # written by models
+    MEASUREMENTS = "measurements"  # results of original models
 
 
 KIND_NAMES = {

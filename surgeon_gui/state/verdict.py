@@ -90,8 +90,8 @@ def perplexities(
 ) -> tuple[float | None, float | None]:
     """Return the perplexity of the original and of the file of a run; None: unknown.
 
-    It is that on the text of `on`, by default on the first one. Without a file, or its
-    fidelity, it is that of the model in memory.
+    Both are measured on the text of `on`, by default on the first one. Without a file,
+    or its fidelity, the second is the perplexity of the model in memory.
     """
     both = run.baseline, run.evaluation
     before, after = (None if each is None else each.perplexity for each in both)

@@ -41,7 +41,7 @@ class Line:
 
     @property
     def axes(self) -> tuple[str, str]:
-        """What the axes show; a zoom holds until this changes."""
+        """The labels of both axes; a zoom holds until they change."""
         return self.axis, self.x_axis
 
     @property
@@ -67,7 +67,7 @@ class Bars:
     x_axis: str
     edges: tuple[tuple[float, float], ...] = ()  # left and right of each bar
     stacks: tuple[Stack, ...] = ()
-    names: tuple[str, ...] = ()  # of each bar
+    names: tuple[str, ...] = ()  # one name for each bar
     ticks: tuple[tuple[float, str], ...] = ()
     # The ticks for a part of the horizontal axis; None: the same as for all of it.
     ticks_between: Callable[[float, float], tuple[tuple[float, str], ...]] | None = None
@@ -86,5 +86,5 @@ class Cell:
     heat: float  # 0 to 1
     label: str
     tip: str
-    name: str  # of the part
+    name: str  # name of the part
     is_removed: bool = False  # drawn as an outline

@@ -14,7 +14,7 @@ from surgeon_gui.text.judgments import PROBES
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.verdicts import PHRASES
 
-# Of each limit of a verdict: its figure, and its decimals; none: a percentage.
+# The figure and its decimals for each limit of a verdict; 0: a percentage.
 _FIGURES = {
     "divergence": (tr("KL {nats}"), 2),
     "agreement": (tr("{share} same top token"), 0),

@@ -17,8 +17,8 @@ class FieldText:
     unit_of_one: str = ""  # the singular, if it differs
     decimals: int = 4  # maximum, for a float
     is_share: bool = False  # a share of 1, shown as a percentage
-    unit_bytes: int = 0  # of a size in bytes: what is shown as 1
-    stored_bytes: int = 0  # and what a job file stores as 1
+    unit_bytes: int = 0  # bytes of the shown unit of a size; 0: it is no size
+    stored_bytes: int = 0  # bytes of the unit of a size in a job file
     example: str = ""  # placeholder of an empty line
     minimum_text: str = ""  # shown in place of the smallest number
 

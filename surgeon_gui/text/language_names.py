@@ -6,7 +6,7 @@ from functools import cache
 
 from surgeon_gui.base.translation import language, tr
 
-_SCRIPTS = {  # that have other names than in Unicode
+_SCRIPTS = {  # scripts with other names than in Unicode
     "Common": tr("Signs and digits"),
     "Bengali": tr("Bengali"),
     "Myanmar": tr("Burmese"),
@@ -15,13 +15,13 @@ _SCRIPTS = {  # that have other names than in Unicode
 
 
 def script_name(script: str) -> str:
-    """Return the name of a script; one without a translation is that in Unicode."""
+    """Translate the name of a script; without a translation, use its Unicode name."""
     name = script.replace("_", " ")
     return _SCRIPTS.get(script) or _names(language(), "scripts").get(name, name)
 
 
 def shown_name(name: str) -> str:
-    """Return the name of a language in that of the window; others stay as they are."""
+    """Translate the name of a language for the window; others stay as they are."""
     return _names(language(), "languages").get(name, name)
 
 

@@ -25,7 +25,7 @@ _LONG_WORD = re.compile(r"\S{40}(?=\S)")
 
 
 def localize(number: str) -> str:
-    """Replace the comma and the point of 1,234.5 by those of the window's language."""
+    """Replace the comma and point of 1,234.5 by the signs of the window's language."""
     return formatting.localize(number, language())
 
 

@@ -33,7 +33,7 @@ _ANOTHER_FOLDER = tr("Choose another folder.")
 class Kind(Enum):
     """The kinds of problems: what is wrong, and for some what to do about it."""
 
-    ERROR = "{message}", "{hint}"  # of the engine, or of a value in a page
+    ERROR = "{message}", "{hint}"  # from the engine, or about a value in a page
 
     # the engine
     RUN_BUSY = (

@@ -1,4 +1,4 @@
-"""Example prompts that fit a model, the first of which is there at first."""
+"""Example prompts that fit a model; the first one is the default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Example(NamedTuple):
 
 
 class PromptKind(Enum):
-    """What a model goes on with."""
+    """Kinds of prompts for a model to continue."""
 
     DEMO = "demo"  # it was trained on Python
     CHAT = "chat"  # its tokenizer has a template for chats

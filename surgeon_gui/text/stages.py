@@ -64,8 +64,8 @@ class PartView:
     part: Part
     mark: Mark
     seconds: float = 0.0
-    number: int = 0  # of the shot, block or step in progress, or at the end; 0: none
-    count: int = 0  # of them
+    number: int = 0  # shot, block or step in progress, or the last one; 0: none
+    count: int = 0  # number of all shots, blocks or steps
     removed: int = 0  # parameters; 0: not known
     leaves_zeros: bool = False  # they are set to zero
 

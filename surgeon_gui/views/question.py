@@ -22,8 +22,8 @@ class Question(QObject):
     """Message box that warns.
 
     Args:
-        name: of the box `NAME_question` and its buttons, such as `NAME_yes_button`.
-        title: of the box.
+        name: names the box `NAME_question` and its buttons, such as `NAME_yes_button`.
+        title: the title of the box.
         parent: the widget that asks.
         no: part of the name of the button that means no.
     """

@@ -31,7 +31,7 @@ from surgeon_gui.widgets.popups import round_corners
 from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
-RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # for numbers
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 OnClick = Callable[..., object] | SignalInstance

@@ -88,7 +88,7 @@ def ask_folder(
 
     Args:
         parent: The widget that asks.
-        title: Of the dialog.
+        title: The title of the dialog.
         start: The folder in which the dialog starts on this computer.
         on_chosen: Called with the path.
         engine_path: The path that is chosen now, of a folder on the engine's computer;

@@ -51,12 +51,12 @@ def horizontal(
 
 
 def in_column(*parts: Part, spacing: int | None = GAP) -> QVBoxLayout:
-    """Return a column for another layout; spacing None: that of the layout."""
+    """Return a column for another layout; spacing None: the other layout's."""
     return _filled(QVBoxLayout(), parts, 0, spacing)
 
 
 def in_row(*parts: Part, spacing: int | None = GAP) -> QHBoxLayout:
-    """Return a row for another layout; spacing None: that of the layout."""
+    """Return a row for another layout; spacing None: the other layout's."""
     return _filled(QHBoxLayout(), parts, 0, spacing)
 
 

@@ -21,7 +21,7 @@ def round_corners(menu: QMenu) -> QMenu:
 def cut_corners(popup: QWidget) -> None:
     """Cut the corners of a menu or a list that is about to pop up, whatever its size.
 
-    A list lies in a window of its own, of which nothing else is shown.
+    A list lies in a window of its own; nothing else in that window is shown.
 
     A mask, because a translucent window would have black corners on a desktop without
     a compositor. Not before: a filter is called for every event of the construction.

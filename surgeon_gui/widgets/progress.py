@@ -13,7 +13,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import theme_of
 
 _FULL = 1000  # steps
-_PIECE = 0.3  # of the width
+_PIECE = 0.3  # share of the width
 _SECONDS = 3.0  # to and fro
 _FRAME_MS = 40
 

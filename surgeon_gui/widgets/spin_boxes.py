@@ -92,7 +92,7 @@ class NumberBox(QDoubleSpinBox):
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
         """Return Qt's validation of a text, but allow numbers beyond the limits.
 
-        A unit that is typed takes the place of that of the box.
+        A typed unit takes the place of the box's unit.
         """
         state, text, position = super().validate(text, position)
         bare, locale, states = self.without_unit(text), self.locale(), QValidator.State

@@ -1,7 +1,7 @@
 """The log in a window: lines with time and level to be filtered, copied and saved.
 
-It has the log records of the window next to those of the engine. Records may come from
-any thread; a signal delivers them in the thread of the window.
+It has the log records of both the window and the engine. Records may come from any
+thread; a signal delivers them in the thread of the window.
 """
 
 from __future__ import annotations

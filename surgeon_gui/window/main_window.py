@@ -56,7 +56,7 @@ from surgeon_gui.window.runs_place import RunsPlace
 from surgeon_gui.window.undo import UndoActions
 
 _SIZE = (1440, 900)
-_FRAME = QSize(8, 40)  # of the title bar and the borders
+_FRAME = QSize(8, 40)  # pixels for the title bar and the borders
 _MIN_SIZE = (920, 560)  # half of a 4k screen at scale 2
 
 

@@ -98,7 +98,7 @@ class Menus:
     def check(self, kind: str, value: str) -> None:
         """Check the current theme, or the language that applies after a restart.
 
-        The language "" is that of the system.
+        The language "" is the language of the system.
         """
         self.actions[f"{kind}_{value or 'system'}_action"].setChecked(True)
 

@@ -33,7 +33,7 @@ class PreferencesMenu(QObject):
     ) -> None:
         super().__init__(window)
         self._session, self._settings = session, settings
-        self._language = settings.language  # that of this window
+        self._language = settings.language  # language of this window
         self._desktop, self._menus, self._window = desktop, menus, window
         menus.actions["preferences_action"].triggered.connect(self.show_dialog)
         menus.themes.triggered.connect(self._on_theme_chosen)

@@ -33,7 +33,7 @@ class ReasonContext:
     """The data from which reasons are derived."""
 
     architecture: Architecture
-    known: DiagnosisResult | None = None  # that is up to date
+    known: DiagnosisResult | None = None  # None: no result is up to date
     planner: Planner | None = None
     plan: RemovalPlan | None = None
     run: RunState | None = None  # the run shown

@@ -47,13 +47,13 @@ class Layer:
     weights: int
     removed: int = 0
     cost: float | None = None  # loss increase; None: of a coupled layer, or unknown
-    cost_share: float | None = None  # of the total cost
+    cost_share: float | None = None  # share of the total cost
     groups: GroupsLeft | None = None  # None: it has no heads, neurons or experts
     is_protected: bool = False  # for the next run
     is_effectively_protected: bool = False  # or coupled with a protected layer
     min_density: float = 0.0  # in the next run
     is_experts: bool = False  # each column has all weights of an expert
-    neurons: GroupsLeft | None = None  # of each expert
+    neurons: GroupsLeft | None = None  # in each expert
 
     @property
     def sparsity(self) -> float:

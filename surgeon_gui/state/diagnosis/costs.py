@@ -4,8 +4,8 @@
     U   units
     B   cost bins, for unstructured pruning
 
-Everything that does not depend on the target is summed here once. The order of removals
-is that of surgeon_engine/pruning/threshold.py.
+Everything that does not depend on the target is summed here once. Removals are in the
+same order as in surgeon_engine/pruning/threshold.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Cell
 
-SHARES = (0.1, 0.3, 0.5)  # of a part
+SHARES = (0.1, 0.3, 0.5)  # removed shares of a part
 _MIN_SHOWN = 0.00001  # relative increase of perplexity; below it: "<0.001 %"
 
 

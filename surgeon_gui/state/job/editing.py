@@ -91,7 +91,7 @@ def _is_same_table(one: RunConfig, other: RunConfig) -> bool:
 def with_preset(state: AppState, preset: Preset) -> AppState:
     """Return the state with a preset; the settings from before are remembered.
 
-    They may be those of a preset, too, such as those of a new job.
+    They may come from a preset, too, as in a new job.
     """
     own = _own_settings(state) or state.config
     config = preset.applied_to(own)

@@ -75,7 +75,7 @@ def leaves_zeros(config: RunConfig) -> bool:
 
 
 def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
-    """Return True if a file is larger than that of the original."""
+    """Return True if a file is larger than the original's."""
     return model is not None and weight_bytes > SAME_SIZE * model.file_bytes
 
 

@@ -88,7 +88,7 @@ def size_text(
 ) -> str:
     """Return the size at a share of the prunable weights: memory, or the file.
 
-    That of a limit can be chosen as it is shown; a memory is rounded up, too.
+    A limit is rounded up, so that it can be chosen as it is shown; so is a memory.
     """
     if leaves_zeros(config):
         return numbers.percent(share)
@@ -149,7 +149,7 @@ def end_text(config: RunConfig, model: ModelSummary, found: Forecast) -> str:
 def nearest_share(state: AppState, model: ModelSummary, found: Forecast) -> float:
     """Return the share that can be removed and is nearest to a target out of reach.
 
-    For a size in bytes, it is the exact end, which may be beyond that of the curve.
+    For a size in bytes, it is the exact end, which may lie beyond the end of the curve.
     """
     config = state.config
     goal = goal_or_none(config, model)

@@ -25,7 +25,7 @@ from surgeon_gui.base.translation import tr
 
 _SUFFIX = ".toml"
 _MAX_TITLE_LENGTH = 60  # characters
-_MAX_STEM_BYTES = 120  # of the name of a file, which may have 255
+_MAX_STEM_BYTES = 120  # a file name may have 255 bytes
 _ABOUT = tr("Your own settings, saved as {title}.")
 
 

@@ -27,7 +27,7 @@ from surgeon_gui.base.latest import latest
 from surgeon_gui.state.job.targets import target_of
 
 _SETTINGS = settings_of(PruningConfig).values()
-_FAST_MULTIPLE = 64  # of MLP widths, which processors and GPUs compute fast
+_FAST_MULTIPLE = 64  # for MLP widths that processors and GPUs compute fast
 
 
 def with_purpose(
@@ -112,8 +112,8 @@ def kinds_of(model: ModelSummary | None) -> tuple[Structure, ...]:
 def purpose_of(config: RunConfig, model: ModelSummary | None) -> Purpose | None:
     """Return the purpose that a job serves; None: settings of the user.
 
-    That is the purpose which sets them, or else one that leads to the same structure
-    and file, such as after a choice of what would be automatic.
+    The purpose sets exactly these settings, or else leads to the same structure and
+    file, such as after a choice of a value that would be automatic.
     """
     jobs = {purpose: with_purpose(config, purpose, model) for purpose in Purpose}
     for purpose, job in jobs.items():

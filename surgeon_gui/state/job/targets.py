@@ -42,7 +42,7 @@ from surgeon_gui.text.labels import FIELDS
 
 _MILLION = 1_000_000
 _BILLION = 1_000_000_000
-_STEP = 0.1  # that the next target removes more, or less
+_STEP = 0.1  # share that the next target removes more, or less
 IN_BYTES = (Target.FILE_SIZE, Target.MEMORY)
 # In the order in which boxes offer them.
 UNITS = {x: CHOICES[x][0] for x in (*IN_BYTES, *OF_SHARE, Target.PARAMETERS)}
@@ -61,7 +61,7 @@ def goal_or_none(
 ) -> Goal | None:
     """Return the goal of a job; None if the model cannot be made that small.
 
-    `tokens` are those that its run keeps, if they are known.
+    `tokens`: the number that its run keeps; None: unknown.
     """
     try:
         return goal_of(config.pruning, model, file_form(config, model), tokens)
@@ -89,7 +89,7 @@ def context_of(config: RunConfig, model: ModelSummary) -> int:
 
 
 def step_obstacle(config: RunConfig | None, *, is_smaller: bool) -> str:
-    """Return why there is no smaller or gentler target than that of a job; or empty."""
+    """Return why a job has no smaller or gentler target; empty if it has one."""
     if config is None or with_step(config, is_smaller=is_smaller) == config:
         if is_smaller:
             return tr("There is no smaller target.")

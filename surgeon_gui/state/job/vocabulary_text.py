@@ -12,8 +12,8 @@ from surgeon_gui.text.fidelity import text_name
 from surgeon_gui.text.language_names import script_name
 
 Rows = tuple[tuple[str, str], ...]
-_SCRIPTS = 6  # that are shown
-_EXAMPLES = 5  # of each
+_SCRIPTS = 6  # scripts shown
+_EXAMPLES = 5  # tokens shown of each script
 
 
 def tokens_phrase(before: int, after: int) -> str:

@@ -63,15 +63,15 @@ class PlaygroundState:
     """The draft of a request, and the texts of the last one."""
 
     prompt: str = ""
-    kind: PromptKind = PromptKind.DEMO  # of the examples
+    kind: PromptKind = PromptKind.DEMO  # kind of the example prompts
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     own: Models = Models()  # the user's choice in place of the run's models
     question: Request[Generated] = Request()
     is_stopping: bool = False  # the texts end where they are
-    requested_prompt: str = ""  # of the texts shown
+    requested_prompt: str = ""  # prompt of the texts shown
     requested_models: Models = Models()
     texts: Mapping[Side, tuple[Token, ...]] = field(default_factory=dict)
-    has_chat_template: bool | None = None  # of the requested models; None if unknown
+    has_chat_template: bool | None = None  # in the requested models; None: unknown
 
     @property
     def is_writing(self) -> bool:
@@ -152,7 +152,7 @@ def without_stale_texts(state: PlaygroundState, app: AppState) -> PlaygroundStat
 
 
 def models_of(state: PlaygroundState, app: AppState) -> Models:
-    """Return the models to compare: the user's choice, else those of the run shown."""
+    """Return the models to compare: the user's choice, else the models of the run."""
     return state.own if state.own != Models() else models_of_run(app.shown_run)
 
 

@@ -32,7 +32,7 @@ def job_obstacle(
 ) -> Problem | None:
     """Return why a job with the model of the draft makes no run; None if it does.
 
-    `check` is that of its resources; None: they are unknown.
+    `check`: the check of its resources; None: they are unknown.
     """
     problems = find_problems(
         config, state.model, state.run_parent, on_cuda=state.on_cuda

@@ -34,7 +34,7 @@ class QueuedRun:
     config: RunConfig
     estimate: Estimate | None = None  # None: unknown
     status: QueueStatus = QueueStatus.WAITING
-    folder: str = ""  # of its run; of a waiting one: the run was interrupted
+    folder: str = ""  # run folder; in a waiting run: it was interrupted
     problem: str = ""  # why it has failed
     may_replace: bool = False  # the user allows to replace the export there
 
@@ -98,7 +98,7 @@ def with_moved(state: QueueState, name: str, step: int) -> QueueState:
 
     Args:
         state: the queue.
-        name: of the run.
+        name: the name of the run.
         step: -1: it begins earlier; 1: later.
     """
     if not can_move(state, name, step):

@@ -1,6 +1,6 @@
 """A sweep of the draft: a run for each target and method, as waiting runs.
 
-The jobs are those of `surgeon sweep`; here they get names, checks and estimates.
+The jobs are the same as by `surgeon sweep`; here they get names, checks and estimates.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.problems import sentence
 
 MAX_RUNS = 30
-_MAX_LINES = 8  # of the forecast
-_SHARES = (0.1, 0.2, 0.3, 0.4)  # that are proposed
+_MAX_LINES = 8  # lines of the forecast
+_SHARES = (0.1, 0.2, 0.3, 0.4)  # proposed targets
 
 
 def proposed_values(state: AppState, unit: Target) -> str:
@@ -77,8 +77,8 @@ def plan(
     """Return the runs of a sweep of the draft, or its first problem.
 
     Args:
-        state: with the draft.
-        unit: of the targets.
+        state: the state with the draft.
+        unit: the unit of the targets.
         typed: the targets in that unit; shares in percent.
         methods: each is combined with each target.
     """

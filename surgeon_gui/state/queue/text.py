@@ -62,7 +62,7 @@ def place(queue: QueueState) -> str:
 def needs(runs: Iterable[QueuedRun]) -> str:
     """Return the time and the disk that runs need; empty if unknown.
 
-    The disk is that of each run at its maximum: most of it is freed at the end.
+    The disk is the sum of the runs' peaks, though each run frees most at its end.
     """
     estimates = [run.estimate for run in runs]
     known = [each for each in estimates if each is not None]
@@ -85,7 +85,7 @@ def summary(queue: QueueState, *, is_busy: bool, is_taken: bool = False) -> str:
     """Return what the queue does and how much waits.
 
     Args:
-        queue: of this window.
+        queue: the queue of this window.
         is_busy: the engine works at something that is not of the queue.
         is_taken: another window has the queue.
     """

@@ -79,26 +79,26 @@ class RunRecord:
     parameters_left: int = 0
     sparsity: float | None = None
     perplexity_before: float | None = None
-    perplexity_after: float | None = None  # of its file
-    fidelity: tuple[Fidelity, ...] = ()  # of its file on each text
+    perplexity_after: float | None = None  # perplexity of the file
+    fidelity: tuple[Fidelity, ...] = ()  # fidelity of the file on each text
     resumes_at: ResumePoint | None = None  # by its saved state
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
-    format: Format | None = None  # of the export
-    file_bytes: int = 0  # of the exported weights; 0: there is no export
+    format: Format | None = None  # format of the export
+    file_bytes: int = 0  # size of the exported weights; 0: there is no export
     tokens: TokensRemoved | None = None  # None: all of them stay
-    removed: Shares = ()  # of the weights of each block
+    removed: Shares = ()  # removed share of the weights of each block
     verdict: Verdict | None = None  # None: there is no result, or it was not measured
     progress: float = 0.0  # from 0 to 1, when it was read
-    has_checkpoint: bool = False  # of a damaged run
-    notes: str = ""  # of the user
-    tags: tuple[str, ...] = ()  # of the user
-    saved_bytes: int = 0  # of the state from which it can go on; 0: there is none
-    checkpoint_bytes: int = 0  # from which other formats are made; 0: there is none
-    export_bytes: int = 0  # of the exports in its folder
-    bytes: int = 0  # of its whole folder
+    has_checkpoint: bool = False  # for a damaged run
+    notes: str = ""  # written by the user
+    tags: tuple[str, ...] = ()  # chosen by the user
+    saved_bytes: int = 0  # size of the state to resume from; 0: there is none
+    checkpoint_bytes: int = 0  # size of the source of other formats; 0: there is none
+    export_bytes: int = 0  # size of the exports in its folder
+    bytes: int = 0  # size of its whole folder
     is_detached: bool = False  # the last process was one of its own
-    stamp: _Stamp = ()  # of the files read
+    stamp: _Stamp = ()  # stamp of the files read
 
     @property
     def can_resume(self) -> bool:
@@ -221,7 +221,7 @@ def read_state(folder: Path) -> RunState:
                 state = run_state.requested(
                     envelope.run, config, str(folder), envelope.at
                 )
-            if envelope.run != state.run:  # of the process that has resumed the run
+            if envelope.run != state.run:  # a later process has resumed the run
                 envelope = msgspec.structs.replace(envelope, run=state.run)
             state, last = run_state.apply(state, envelope), max(last, envelope.at)
             offset = envelope.offset
@@ -314,10 +314,10 @@ def outcome_of(run: RunState) -> RunOutcome:
 
 
 def _log(run: RunFolder) -> Iterator[Envelope]:
-    """Yield the events of a log; of the progress between two others, the last one."""
+    """Yield the events of a log; of progress events in a row, only the last one."""
     if not os.path.lexists(run.events_path):
         return  # the run ended before its first event
-    held = (0, b"")  # of the progress, which may come after the memory
+    held = (0, b"")  # latest progress; memory events may overtake it
     offset = len(LOG_HEADER)
     for number, line in enumerate(run.log_lines(), 2):
         if not line.endswith(b"\n"):

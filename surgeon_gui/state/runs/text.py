@@ -20,7 +20,7 @@ from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.verdicts import VERDICTS
 
 NOTHING = "\N{EN DASH}"
-SEPARATOR = " \N{MIDDLE DOT} "  # of the model and the size in a title
+SEPARATOR = " \N{MIDDLE DOT} "  # between the model and the size in a title
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 OUTCOMES = {
@@ -51,10 +51,10 @@ OUTCOME_DETAILS = {
 
 
 def title(record: RunRecord) -> str:
-    """Return the title of a run: the user's name, or the model and what became of it.
+    """Return the title of a run: the user's name, or the model and its size.
 
-    That is the size of its file; its target until it has one, or if zeros remain in it.
-    If it was stopped early, what it reached takes the place of the target.
+    Until there is a file, and if zeros remain in it, the target takes the place of the
+    size; if the run was stopped early, the sparsity that it reached.
     """
     size, tokens = record.file_bytes, record.tokens
     return title_of(
@@ -73,7 +73,7 @@ def title_of(
     """Return the title of the run in a folder.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         name: given by the user; empty: none.
         config: None if it cannot be read.
         file_bytes: 0 if there is no file.

@@ -147,7 +147,7 @@ def reading_obstacle(state: AppState) -> Problem | None:
 
 
 def _is_read_before(calibration: CalibrationConfig) -> bool:
-    """Return True if there are chosen texts, all of which are read in a moment."""
+    """Return True if there are chosen texts and each is read in a moment."""
     texts = (*calibration.all_texts, calibration.validation_text)
     files = [text for text in texts if text not in ("", BUILTIN_TEXT)]
     return bool(files) and all(map(is_small_file, files))

@@ -13,7 +13,7 @@ from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
 
 _USUAL = 0.25  # share of a new text
-_DECIMALS = 3  # of a share
+_DECIMALS = 3  # decimals of a share
 _PARTS = 10**_DECIMALS
 
 

@@ -285,8 +285,8 @@ class PreviewPart(NamedTuple):
     title: str  # with {number}, {total} and {tokens}
     jump: str  # label of the button that leads to it
     shown: tuple[str, ...]
-    windows: int  # of the text, also those not shown
-    tokens: int  # of a window
+    windows: int  # number in the text, shown or not
+    tokens: int  # tokens per window
 
 
 def preview_parts(preview: TextPreviewed, own_windows: int) -> tuple[PreviewPart, ...]:

@@ -13,7 +13,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
 _DASH = "\N{EN DASH}"
 _NUMBERS = (3, 4)  # columns
-_TITLES = {  # of the columns, with their tips
+_TITLES = {  # column titles with their tips
     tr("Layer"): tr("Blocks and their layers."),
     tr("Shape"): tr("Rows by columns; for a block, its number of weights."),
     tr("Groups"): tr(

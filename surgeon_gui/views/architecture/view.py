@@ -99,7 +99,7 @@ class ArchitectureView(QWidget):
         self.redraw()
 
     def show_run(self, is_shown: bool) -> None:
-        """Show the model of the run in view, or else that of the draft."""
+        """Show the model of the run in view, or else the draft's model."""
         self._controller.show_run(is_shown)
 
     def select(self, name: str) -> None:

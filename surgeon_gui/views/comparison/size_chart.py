@@ -42,7 +42,7 @@ class SizeChart(PlotCard):
         )
         self._runs: Sequence[ComparedRun] = ()
         self._points: tuple[Point, ...] = ()
-        self._label = ""  # of the quality
+        self._label = ""  # label of the quality axis
         self._measure = ChoiceBox("compare_measure_combo", MEASURE_LENGTH)
         self._chosen: Quality | None = None  # by the user
         self._measure.offer(NAMES)

@@ -36,7 +36,7 @@ from surgeon_gui.widgets.progress import ProgressBar
 
 _SIZE = (720, 640)
 _LIST_HEIGHT = 130
-_ABOUT_LINES = 3  # of text about the connection, for which there is always room
+_ABOUT_LINES = 3  # lines reserved for the text about the connection
 
 
 class ComputersDialog(Dialog):

@@ -40,7 +40,7 @@ _BUSY_WIDTH = 160  # pixels
 _HANDLE = 9  # radius, pixels
 _DOT = 4
 _BESIDE = _HANDLE + 1  # pixels from a point to its name: the handle may be there
-_STEP, _PAGE_STEP = 0.01, 0.05  # of the prunable weights, by a key
+_STEP, _PAGE_STEP = 0.01, 0.05  # share of the prunable weights for each key press
 _TINT = 20  # opacity of the bands, of 255
 _MOST_SHOWN = 0.6  # the lowest quality is shown at least down to it
 _STEPS = {
@@ -65,11 +65,11 @@ class Band:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """What a `SizeCurve` draws."""
+    """Content of a `SizeCurve`."""
 
     forecast: Forecast
     bands: tuple[Band, ...]
-    size_text: Callable[[float], str]  # of the size at a share
+    size_text: Callable[[float], str]  # size at a share
     end_size: str  # the smallest size
 
 

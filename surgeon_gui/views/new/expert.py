@@ -47,11 +47,11 @@ from surgeon_gui.widgets.layouts import (
     vertical,
 )
 
-_ACTIONS = (  # that the search finds, too
+_ACTIONS = (  # found by the search, too
     *("open_folder_action", "open_gguf_action", "search_hub_action"),
     *("load_job_action", "save_job_action"),
 )
-_WORDS = Qt.ItemDataRole.UserRole  # what the search reads of a setting
+_WORDS = Qt.ItemDataRole.UserRole  # role of the text that is searched
 
 
 class Expert(QFrame):
@@ -124,7 +124,7 @@ class Expert(QFrame):
             self._labels.appendRow(row)
 
     def _others(self, known: set[str]) -> Iterator[_Found]:
-        """Yield each setting of which a page shows no input, with its section."""
+        """Yield each setting without an input on a page, with its section."""
         for page in self._pages.values():
             for form in page.findChildren(ConfigForm):
                 known |= form.left_out

@@ -98,7 +98,7 @@ class NewPage(QWidget):
         self._session, self._diagnosis = session, diagnosis
         self._actions = actions
         self._points: tuple[RunPoint, ...] = ()
-        self._found: Forecast | None = None  # of the draft
+        self._found: Forecast | None = None  # forecast of the draft
         self._obstacle: Problem | None = None  # to its start
         # The result of a diagnosis that the curve shows, and whether it applies.
         self._diagnosed: tuple[DiagnosisResult | None, DiagnosisPhase] | None = None
@@ -156,7 +156,7 @@ class NewPage(QWidget):
             self._expert_button,
             self._start,
         )
-        self._place: tuple[int, ...] = ()  # of the buttons
+        self._place: tuple[int, ...] = ()  # row, column and spans of the buttons
         self._below = QWidget()
         grid = self._grid = QGridLayout(self._below)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -284,7 +284,7 @@ class NewPage(QWidget):
         enable_unless(self._add, add_obstacle)
 
     def _show_changes(self, changed: tuple[str, ...]) -> None:
-        """Show how many settings are not those of the model and the purpose."""
+        """Show how many settings differ from the defaults of the model and purpose."""
         label, tip = CAPTIONS["expert_button"].label, CAPTIONS["expert_button"].tip
         if changed:
             label = tr("Expert \N{MIDDLE DOT} {n} changed").format(n=len(changed))

@@ -47,7 +47,7 @@ class ModelPane(QWidget):
         super().__init__()
         self._side = side
         self._state = PlaygroundState()
-        self._source = ""  # of the model
+        self._source = ""  # source of the model
         name = f"playground_{side.value}"
         self._model = eliding_label(f"{name}_model", keeps_end=True)
         self._choose = button(f"{name}_button")

@@ -31,7 +31,7 @@ _RESOLUTION = 300  # dots per inch
 _CSS_RESOLUTION = 96
 _FOOTER = 26  # pixels
 _MIN_BELOW = 90  # pixels of the page that a heading needs below it
-_MIN_ROWS = 3  # of a table that leaves no row alone
+_MIN_ROWS = 3  # smaller tables may end with a lone row
 
 
 def html_to_pdf(html: str, title: str) -> bytes:

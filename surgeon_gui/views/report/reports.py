@@ -177,7 +177,7 @@ class ReportRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._run_folder = ""  # of the run that is shown
+        self._run_folder = ""  # folder of the run shown
         self._written: tuple[str, str] = ("", "")  # folder of its run, path
         self.save = button("report_button")
         self._note = eliding_label("report_note", quiet=True, keeps_end=True)

@@ -65,7 +65,7 @@ class OutcomeBars(CardRow):
 
 
 class BarCard(QFrame):
-    """A title, a figure with that of the original, and a bar."""
+    """A title, the figures of the file and the original, and a bar."""
 
     def __init__(self, name: str, title: str) -> None:
         super().__init__()

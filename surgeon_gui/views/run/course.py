@@ -46,7 +46,7 @@ _MIN_CHART = 210  # pixels; in a lower window the page scrolls
 _MIN_PLOT = 255  # pixels; in a lower plot the title of an axis is cut
 _PARTS_WIDTH = 320
 _WIDE, _NARROW = 1000, 640  # pixels, for three columns and for two
-_MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
+_MEANINGS = {"perplexity": "quality"}  # charts with another name than in MEANINGS
 
 
 class CourseView(QWidget):

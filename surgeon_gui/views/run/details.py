@@ -1,4 +1,4 @@
-"""Quiet links below a run, each of which opens a section in place."""
+"""Quiet links below a run; each opens a section in place."""
 
 from __future__ import annotations
 

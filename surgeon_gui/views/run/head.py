@@ -76,11 +76,11 @@ class RunHead(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._run = RunState()  # that is shown
+        self._run = RunState()  # the run shown
         self._is_told = False  # the bar of errors says why it failed
-        self._controlled: tuple[object, ...] = ()  # what the controls depend on
-        self._named: tuple[object, ...] = ()  # what the name was made from
-        self.name = ""  # of the run in view
+        self._controlled: tuple[object, ...] = ()  # state on which the controls depend
+        self._named: tuple[object, ...] = ()  # state from which the name was made
+        self.name = ""  # name of the run in view
         self._back = link("run_back_button", self.back_clicked)
         self._crumb = eliding_label("run_name", quiet=True, keeps_end=True)
         self._dot = Dot(_DOT)
@@ -224,7 +224,7 @@ class OutcomeButtons(QWidget):
 
     def __init__(self, head: RunHead) -> None:
         super().__init__()
-        self._run = RunState()  # that is shown
+        self._run = RunState()  # the run shown
         self._resume = button("run_resume_button", head.resume_clicked)
         self._again = button("run_again_button", head.again_clicked)
         self._gentler = button("run_gentler_button", head.gentler_clicked)

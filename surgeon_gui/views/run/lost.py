@@ -56,7 +56,7 @@ class LossView(CardRow):
     """Two cards: what was lost, and where the answers part."""
 
     def __init__(self, session: Session) -> None:
-        self._run: RunState | None = None  # that is shown
+        self._run: RunState | None = None  # the run shown
         self._rows = LostRows()
         self._session = session
         judge = partial(session.judge)  # without the state of the button

@@ -34,9 +34,9 @@ from surgeon_gui.text.verdicts import COLORS
 from surgeon_gui.widgets.controls import bold
 
 CARD_GAP = 16  # pixels between cards
-_SPOT = 28  # pixels, of the spot that opens the menu, and of that of the tick
-_BOX, _DOT = 14, 10  # pixels, of the box to tick and of the dot of the verdict
-_INSET = ROOM - (_SPOT - _BOX) // 2  # of a spot, so that its picture is on the edge
+_SPOT = 28  # pixels, the spots of the menu and of the tick
+_BOX, _DOT = 14, 10  # pixels, the box to tick and the dot of the verdict
+_INSET = ROOM - (_SPOT - _BOX) // 2  # aligns the picture in a spot with the content
 _PICTURE_LINES = 3.4  # height of the picture of blocks
 _MAX_TITLE_LINES = 2
 _MIN_CELL_FOR_GAP = 4  # pixels; smaller cells touch each other
@@ -52,7 +52,7 @@ _LEFT_MIDDLE = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 
 
 class CardStatus(NamedTuple):
-    """What the user does with a card."""
+    """Selection, hover and tick of a card."""
 
     is_selected: bool = False
     is_hovered: bool = False
@@ -112,7 +112,7 @@ def wrapped(text: str, font: QFont, width: int, most: int) -> list[str]:
 def title_lines(title: str, font: QFont, width: int) -> list[str]:
     """Return a title in two lines; one that is too long keeps its end.
 
-    That is the size of the file, or what tells the run from others.
+    The end is the size of the file, or the part that tells the run from others.
     """
     lines = wrapped(title, font, width, _MAX_TITLE_LINES)
     name, dot, size = title.rpartition(SEPARATOR)

@@ -37,7 +37,7 @@ class RunCards(QAbstractListModel):
         super().__init__(parent)
         self._state = RunsState()
         self._titles: dict[str, str] = {}  # by folder
-        self._records: list[RunRecord] = []  # that are shown
+        self._records: list[RunRecord] = []  # the runs shown
 
     def show_runs(self, state: RunsState, wanted: RunFilter) -> None:
         """Show the runs that match a filter; the selection and the place stay."""

@@ -17,7 +17,7 @@ from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
 from surgeon_gui.widgets.controls import described, enable_unless
 from surgeon_gui.widgets.layouts import horizontal
 
-_MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow window
+_MIN_CHARACTERS = 3  # minimum width of a choice: three fit into a narrow window
 
 
 class RunFilterBar(QWidget):

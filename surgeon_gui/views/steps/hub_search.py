@@ -57,7 +57,7 @@ class HubSearchDialog(Dialog):
             session.store.start_request(RequestKind.MODELS, ListModels)
         else:
             self._recent, self._cached = tuple(recent), cached_models()
-        self._basis: tuple[object, ...] = ()  # of the rows of found models
+        self._basis: tuple[object, ...] = ()  # inputs of the rows of found models
         self._found: dict[str, SearchRow] = {}  # by source
         self._shown: tuple[SearchRow, ...] | None = None
         self._to_estimate: list[HubModel] = []

@@ -76,7 +76,7 @@ class SizeInput(QWidget):
         self._had_memory = False  # the target was a memory before
         self._reasons: Mapping[Target, str] = dict.fromkeys(Target, "")
         self._shown: tuple[Target, float | None] = (self._values["target"], None)
-        self._suffix = ""  # of the text
+        self._suffix = ""  # unit in the shown text
         self._line = QLineEdit()
         named(self._line, "pruning_size", FIELDS["pruning.target"])
         self._line.setMinimumWidth(_MIN_WIDTH)

@@ -87,7 +87,7 @@ class StepPanel(PageArea):
         self._content = content
         self._control: QWidget | None = None  # has the focus
         self._control_y = 0  # in the content, pixels
-        self._position: int | None = None  # of the bar, before the content changes
+        self._position: int | None = None  # scroll position before the content changes
         content.installEventFilter(self)
         application = QApplication.instance()
         assert isinstance(application, QApplication)
@@ -157,7 +157,7 @@ class StepPanel(PageArea):
         for each in self._cards.values():
             if each.header.isChecked():  # as much of the page as possible
                 self.ensureWidgetVisible(each.page, 0, MARGIN)
-                self.ensureWidgetVisible(each.header, 0, GAP)  # of no other card
+                self.ensureWidgetVisible(each.header, 0, GAP)  # shows no other card
 
 
 class StepHeader(QAbstractButton):
@@ -213,7 +213,7 @@ class StepHeader(QAbstractButton):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if self._shows_focus or self.underMouse():
-            # No second frame within that of the card, except around the focus.
+            # No second frame within the card's own, except around the focus.
             edge = theme.accent if self._shows_focus else theme.raised
             painter.setPen(QColor(edge))
             painter.setBrush(QColor(theme.raised))

@@ -51,13 +51,13 @@ _STEPS = {
 _PICTURE = 40.0  # pixels high
 _PADDING = 6.0
 _CORNER = 6.0
-_SCALE = 0.88  # of the font, so that two lines fit
+_SCALE = 0.88  # relative font size, so that two lines fit
 _STEP, _MAX_STEPS = 0.95, 12  # to a smaller font, where a name has no room
 _MIN_WIDTH = 72
 _WRAPPED = int(
     Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap
 )
-_MATRIX_ROWS, _MATRIX_COLUMNS = 5, 8  # of the matrices
+_MATRIX_ROWS, _MATRIX_COLUMNS = 5, 8
 _SPACING = 1.5
 _APART = 6.0  # pixels between the kinds of a structure
 _REMOVED_ROWS, _REMOVED_COLUMNS = {1, 3}, {2, 5, 6}

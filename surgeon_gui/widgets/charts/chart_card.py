@@ -72,7 +72,7 @@ class ChartCard(QFrame):
     save_failed = Signal(str)
     saved = Signal(str, str)  # a sentence, the path of the file
     min_legend_entries = 2  # with fewer the legend is hidden
-    _theme: Theme | None = None  # that the plot has
+    _theme: Theme | None = None  # theme of the plot
     _body: QWidget | None = None  # the plot
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:

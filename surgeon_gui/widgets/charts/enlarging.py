@@ -17,7 +17,7 @@ class Enlarging(QObject):
         super().__init__(card)
         self._card = card
         self._host: QWidget | None = None
-        self._view: QWidget | None = None  # in which the card is
+        self._view: QWidget | None = None  # the view that holds the card
         self._minimum = card.minimumSize()
         self.stand_in: QWidget | None = None  # None: the card is in its place
         self._escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), card)

@@ -42,7 +42,7 @@ _TEXT_PADDING = 4  # pixels beside the text of a cell
 class HeatMapSizes:
     """Minimum sizes of the parts of a map, in pixels."""
 
-    width: int = 0  # of the whole map
+    width: int = 0  # the whole map
     row: int = 0
     between_lines: int = 0  # spacing between the labels of rows
     text: int = 0  # cells narrower than this have no text

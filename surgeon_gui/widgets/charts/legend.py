@@ -25,7 +25,7 @@ class LegendEntry:
 
     name: str
     series: int | None  # gives the color; None: the muted color of the theme
-    symbol: str | None = None  # of pyqtgraph; "": a dashed line, None: a square
+    symbol: str | None = None  # pyqtgraph symbol; "": a dashed line, None: a square
 
 
 class Legend(QWidget):
@@ -104,8 +104,8 @@ class _EntryView(QWidget):
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
-        # The palette of the application may differ from that of a picture for print,
-        # which its legend has and a later entry has not.
+        # The legend of a picture for print has the picture's palette, but an entry
+        # added later has the application's.
         theme, entry = theme_of(self.parentWidget() or self), self._entry
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -29,8 +29,8 @@ _MAX_WIDE_POINTS = 50  # longer lines are one pixel wide instead of two
 MAX_POINTS_DRAWN = 2_000  # a screen has no more columns of pixels
 _TEXT_EDGES = (2, 2, -2, -2)  # pixels of a label that a curve may touch
 _SHIFT, _MAX_SHIFT = 4, 40  # pixels between the last point and its label
-_DASHES = (6, 4)  # of the baseline and the limit: pixels drawn, pixels skipped
-_LABEL_PLACE = 0.01  # of the label of the baseline or the limit, as a share of it
+_DASHES = (6, 4)  # baseline and limit: pixels drawn, pixels skipped
+_LABEL_PLACE = 0.01  # place of a label along the baseline or the limit, as a share
 # The label of the baseline is below its left end, because curves start on it and rise.
 _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
 _LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above, because curves come from below
@@ -256,7 +256,7 @@ def thinned(
     x, y = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
     if len(x) <= max_points:
         return x, y
-    length = -(-len(y) // (max_points // 2))  # of a stretch, which keeps two points
+    length = -(-len(y) // (max_points // 2))  # points per stretch, which keeps two
     stretches = np.pad(y, (0, -len(y) % length), mode="edge").reshape(-1, length)
     start = np.arange(len(stretches)) * length
     ends = (0, len(y) - 1)

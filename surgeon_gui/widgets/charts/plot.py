@@ -27,10 +27,10 @@ _DOT = 9  # pixels, of a marked point
 _ABOVE = 10  # z value of the values under the mouse
 _BELOW = -200  # z value of the axes, whose grid would otherwise cross the lines
 _SIZE = (240, 150)  # pixels, the size hint
-_ZOOM_STEP = 1.25  # of the shown ranges, for one step of the wheel
+_ZOOM_STEP = 1.25  # zoom factor for one step of the wheel
 _MAX_ZOOM = 1e4
 _MIN_DRAG = 5  # pixels; a shorter drag is a click
-_WHEEL_STEP = 120  # of Qt's angle
+_WHEEL_STEP = 120  # one step of the wheel, in eighths of a degree
 
 _SIDES = ("left", "bottom")
 
@@ -42,7 +42,7 @@ _MENU_ZOOM = 1.5  # by one choice of the menu
 class Reading(NamedTuple):
     """The values under the mouse."""
 
-    x: float  # of the vertical line
+    x: float  # position of the vertical line
     text: str
     points: tuple[tuple[float, float], ...] = ()  # to mark
 

@@ -169,7 +169,7 @@ class ConfigForm(QWidget):
 
         Settings that the config does not have get their defaults, except after an edit:
         then they keep their values, so that a choice can be undone. `problems` are
-        shown at their fields; those of other fields are left to the page.
+        shown at their fields; the page shows the problems of other fields.
         """
         self.show_problems(problems)
         others = {name: each.default for name, each in self._settings.items()}
