@@ -53,8 +53,7 @@ def recover(
         RunCancelled: the user has cancelled.
     """
     start_time = context.clock()
-    text = recovery_text(state)
-    if text is None:
+    if (text := recovery_text(state)) is None:
         context.warn(
             "There are too few windows to hold any out, so recovery is left out."
         )
