@@ -156,7 +156,7 @@ def _check_openings(
             raise CalibrationError(
                 "The tokenizer begins texts with token {token:,}; the vocabulary of "
                 "the model has 0 to {size:,}.",
-                "The tokenizer may be that of another model: download the files again.",
+                "The tokenizer may belong to another model: download the files again.",
                 token=token,
                 size=size - 1,
             )

@@ -116,8 +116,8 @@ def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     if problem and not all(map(is_token_file, names)):
         raise CalibrationError(
             "{problem} Texts need a tokenizer.",
-            "Download the model's files again, with those of the tokenizer, or use "
-            "token files (.npy).",
+            "Download the model's files again, with the tokenizer, or use token files "
+            "(.npy).",
             problem=problem,
         )
 

@@ -126,7 +126,7 @@ def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
     for each in fidelity:
         if each.compared is not None:
             yield (
-                f"{text_name(each.text)}: KL, top tokens and overlap are those of "
+                f"{text_name(each.text)}: KL, top tokens and overlap are measured at "
                 f"{format_percent(each.compared)} of the tokens, which end where one "
                 "of the original's ends"
             )

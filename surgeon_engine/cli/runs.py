@@ -178,7 +178,7 @@ def sweep(
         int | None,
         typer.Option(
             min=1,
-            show_default="that of the target, or 4096",
+            show_default="from the target, or 4096",
             help="Tokens of prompt and answer together, for the memory in the table.",
         ),
     ] = None,

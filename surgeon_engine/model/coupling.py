@@ -70,7 +70,7 @@ class _Found:
         if self.groups:
             return ""
         if self.has_experts:
-            return say("Surgeon finds no neurons beside those of experts.")
+            return say("Surgeon finds no neurons outside experts.")
         if reasons := [each for each in self.left_whole.values() if each]:
             return reasons[0]
         return say(

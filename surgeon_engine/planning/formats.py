@@ -29,7 +29,7 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import has_partial_protection
 
 NO_MXFP4_EXPERTS = say(
-    "This number format is that of experts, and the model has no experts."
+    "This number format is for experts, and the model has no experts."
 )
 NO_MASKED_EXPERTS = say(
     "Without an expert, the router chooses others. If its weights were zeros, it would "

@@ -129,7 +129,7 @@ class WeightTraining:
             getattr(tensors.get(x), "shape", None) != y for x, y in expected.items()
         ):
             raise RunFolderError(
-                "The saved state of the training is that of another model.",
+                "The saved state of the training belongs to another model.",
                 "Start the run again with its run.toml.",
             )
         for n, (parameter, best) in enumerate(

@@ -189,7 +189,7 @@ FIELDS = {
     ),
     "pruning.fisher": FieldText(
         "Fisher information",
-        "Next tokens for which the gradients are computed: those of the text, or "
+        "Next tokens for which the gradients are computed: the text's own, or "
         "samples from the model.",
     ),
     "pruning.cost_basis": FieldText(

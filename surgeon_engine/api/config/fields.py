@@ -168,7 +168,7 @@ def check_kinds(config: Any, given: Iterable[str]) -> None:
         if name not in held:
             kinds = settings[name].option.kinds
             raise ConfigError(
-                "{name} belongs to another {choice} than that of this job.",
+                "{name} does not belong to the {choice} of this job.",
                 "Leave it out, or set {choice} to {kinds}."
                 if len(kinds) == 1
                 else "Leave it out, or set {choice} to one of: {kinds}.",

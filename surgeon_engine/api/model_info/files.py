@@ -80,8 +80,8 @@ def gguf_of(folder: Path) -> Path | None:
 def _adapter_error(folder: Path) -> ModelError:
     """Return the error for an adapter, which transformers would add to the model."""
     return ModelError(
-        "{folder} holds an adapter ({adapter}), such as that of a LoRA. Surgeon "
-        "prunes whole models.",
+        "{folder} holds an adapter ({adapter}), such as a LoRA. Surgeon prunes "
+        "whole models.",
         say(
             "Merge it into its model with peft, in Python:\nfrom peft import "
             "AutoPeftModelForCausalLM\nmodel = "

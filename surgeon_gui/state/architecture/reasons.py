@@ -52,9 +52,7 @@ def reasons(layer: Layer, context: ReasonContext) -> list[str]:
     elif context.known is not None:
         sentences.append(tr("The chosen structure removes nothing from this layer."))
     else:
-        sentences.append(
-            tr("Measure the model to compare its costs to those of other layers.")
-        )
+        sentences.append(tr("Measure the model to compare its costs to other layers."))
     return sentences
 
 

@@ -69,7 +69,7 @@ def test_fewer_tokens_are_named_with_the_share_that_is_compared():
     assert "49,152 to 32,768 tokens" in note
     assert "per token of the original" in note
     assert "a text: " in compared
-    assert "those of 97.5 % of the tokens" in compared
+    assert "at 97.5 % of the tokens" in compared
     whole = replace(measured, compared=None)
     assert list(tokens_lines(tokens, (whole,))) == [note]
     assert list(tokens_lines(None, (whole,))) == []

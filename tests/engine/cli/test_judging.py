@@ -73,7 +73,7 @@ def test_bits_and_the_use_as_a_draft_model_are_printed(monkeypatch, capsys):
     assert "drafts of 4 tokens, 75 % accepted" in out
     assert "llama.cpp gave no times" in printed(speed=0.0)
     fewer = printed(compared=0.75)
-    assert "those of 75 % of the tokens" in fewer
+    assert "at 75 % of the tokens" in fewer
     assert "as a draft model" not in fewer
 
 

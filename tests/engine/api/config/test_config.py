@@ -222,7 +222,7 @@ WRONG = {
         ("widths = 'odd'", "pruning.widths has no choice called “odd”"),
         (
             "structure = 'heads'\nwidth_multiple = 64",
-            "width_multiple belongs to another structure than that of this job",
+            "width_multiple does not belong to the structure of this job",
         ),
         (
             "sparsity = 'half'",
@@ -236,7 +236,7 @@ WRONG = {
         ("megabytes = 9", "or set target to file_size"),
         (
             "method = 'llm_surgeon'\ncost_damping = 0.1",
-            "cost_damping belongs to another damping than that of this job",
+            "cost_damping does not belong to the damping of this job",
         ),
         ("protect = [1, 'a']", "entry of pruning.protect is 1, and must be"),
         ("method = 'wanda'", "Wanda does not remove heads and neurons"),

@@ -77,7 +77,7 @@ def test_runs_do_not_write_to_one_folder():
         ('pruning.protect=["block 0"]', "protect is a list"),
         ("calibration.more_texts=a.txt", "more_texts is a list"),
         ("pruning.method=magic", "no choice called “magic”"),
-        ("pruning.megabytes=5", "megabytes belongs to another target"),
+        ("pruning.megabytes=5", "megabytes does not belong to the target"),
     ],
 )
 def test_invalid_variation_ends_in_a_sentence(text, sentence):
