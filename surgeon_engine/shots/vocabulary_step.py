@@ -95,7 +95,7 @@ def _saved_tokens(context: RunContext) -> Tensor | None:
 
 
 def _tokens_of(state: PruningState) -> int:
-    """Return the tokens of the whole vocabulary."""
+    """Return the number of tokens of the whole vocabulary."""
     tokenizer = state.loaded.tokenizer
     assert tokenizer is not None
     return tokenizer_size(tokenizer)

@@ -25,7 +25,7 @@ _SCRIPTS = (
     "Linear_B", "Phoenician", "Brahmi", "Adlam",
 )
 # fmt: on
-_LAST = 0x1FFFF  # last character with a script here; characters beyond are Han
+_LAST = 0x1FFFF  # last character with a script here; the planes after it are Han
 _LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
