@@ -222,7 +222,7 @@ MODELS = {
     "100 million labels": (config(num_labels=10**8), "num_labels = 100,000,000"),
     "index is a number": (content(INDEX, b"7"), "it is not a JSON object"),
 }
-# Those that only the engine detects, with the library that builds the model.
+# Cases that only the engine detects, with the library that builds the model.
 BUILT = (
     "no layers", "negative layers", "a billion layers", "200,000 layers", "no width",
     "huge vocabulary", "padding outside of the vocabulary", "no tensors",

@@ -1,7 +1,7 @@
 """A run on blocks of full size keeps within budgets of memory, copies and waits.
 
-The GPU has shapes and no numbers (`tests/helpers/abstract_gpu.py`). The two blocks are
-those of Llama-2-7B, the job has 8 windows of 2,048 tokens for calibration, 4 that the
+The GPU has shapes and no numbers (`tests/helpers/abstract_gpu.py`). The model has two
+blocks of Llama-2-7B; the job has 8 windows of 2,048 tokens for calibration, 4 that the
 model writes, 2 for validation and 1 of another text.
 """
 
@@ -79,7 +79,7 @@ def test_stages_keep_within_their_budgets_and_take_what_they_state():
 
 @pytest.mark.parametrize(("recomputes", "counted"), [("off", 10.16), ("on", 5.53)])
 def test_scores_in_the_graph_of_a_training_are_planned(recomputes, counted):
-    """Counted as above: GB on the GPU at the peak, of four blocks."""
+    """Counted as above: peak GB on the GPU with four blocks."""
     config, job = llama_2_7b(4), counted_job(windows=8)
     config._attn_implementation = "eager"
     recomputed = GradientCheckpointing(recomputes)
@@ -90,15 +90,15 @@ def test_scores_in_the_graph_of_a_training_are_planned(recomputes, counted):
     assert needed == pytest.approx(counted * GIGABYTE, rel=0.05)
 
 
-# Of a mixture in files, by stage: how often all blocks are read, and GB on the GPU at
-# the peak. Baseline runs two windows first, gates forwards and back.
+# Stages of a mixture in files: number of reads of all blocks, and peak GB on the GPU.
+# Baseline runs two windows first, gates forwards and back.
 MIXTURE = {
     "baseline": (3, 1.85),
     "curvature": (2, 2.45),
     "selection": (0, 1.3),
     "update": (1, 1.4),
     "evaluation": (2, 2.0),
-    "reference": (7.4, 2.55),  # and what the original has beside its blocks
+    "reference": (7.4, 2.55),  # and the original's weights beside its blocks
     "refit": (3, 2.0),
 }
 

@@ -32,7 +32,7 @@ settings.register_profile("quick", max_examples=60, deadline=None, derandomize=T
 settings.register_profile("thorough", max_examples=5_000, deadline=None)
 settings.load_profile("quick")
 pytestmark = pytest.mark.slow
-# The folder of a test is that of all its examples.
+# All examples of a test share its folder.
 in_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -166,7 +166,7 @@ def peak_of(config, folder, gpu):
 
 
 def test_run_goes_on_with_smaller_batches_where_memory_is_short(tmp_path, monkeypatch):
-    """It is what a run with the smaller batch from the start gives."""
+    """The result equals a run with the smaller batch from the start."""
     config = job(
         tmp_path, "llama", method=Method.FIRST_ORDER, sparsity=0.3, recovery=REFIT
     )

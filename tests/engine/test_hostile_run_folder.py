@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names"),
 ]
 CONTENT = {"bytes": 1, "sha256": ""}
-# Those of a line are read by different functions, whatever the others are.
+# Files of a line are read by different functions, whatever the other files are.
 NAMES = (
     ("run.toml",),
     ("events.jsonl",),
@@ -66,7 +66,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 
 
 def read_everything(path: Path, bundle: Path) -> None:
-    """Do what the window and the engine do with a run of a stranger."""
+    """Read a stranger's run as the window and the engine do."""
     run = RunFolder(path)
     remove_litter(path.parent)
     read_runs(path.parent, {})

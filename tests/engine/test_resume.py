@@ -1,4 +1,4 @@
-"""A run that is interrupted and resumed gives what it would have given in one go."""
+"""A run that is interrupted and resumed gives the same result as in one go."""
 
 import errno
 import functools
@@ -289,7 +289,7 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "FOR_TRANSFORMERS", ())
     export = ExportConfig(str(tmp_path / "out"), Format.MASKED)
     config = config_of(tmp_path, shots=2, export=export)
-    for count in (1, 2):  # of exports that had begun
+    for count in (1, 2):  # exports begun before the cut
         folder = tmp_path / f"cut-{count}"
         stages = []
 
@@ -322,7 +322,7 @@ def test_stopped_run_can_go_on(tmp_path, whole, when, shots):
     assert RunFolder(folder).read_report().stopped_early
     assert results(folder) != results(expected)
     judgment = RunFolder(folder).judgment_path
-    judgment.write_text("{}")  # of the file of the stopped run
+    judgment.write_text("{}")  # judges the file of the stopped run
     resumed(folder)
     assert not judgment.exists()
     assert_same_result(folder, expected)
@@ -397,7 +397,7 @@ def fill_disk(monkeypatch, *saves: int) -> list[Path]:
 
 
 def test_last_state_survives_a_full_disk(tmp_path, whole, monkeypatch):
-    """The run warns once and goes on; what was saved stays as it is."""
+    """The run warns once and goes on; the saved state stays as it is."""
     config, expected = whole(shots=4)
     folder = tmp_path / "cut"
     with monkeypatch.context() as patch:

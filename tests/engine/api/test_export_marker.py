@@ -1,4 +1,4 @@
-"""The marker of an export proves what Surgeon has written, and notices the rest."""
+"""The marker of an export proves which files Surgeon wrote, and notices changes."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_marker_lists_all_files_with_their_sizes(export):
 
 
 def test_changes_are_found(export):
-    (export / "model.safetensors").write_bytes(b"Weights")  # of the same size
+    (export / "model.safetensors").write_bytes(b"Weights")  # same size
     (export / "templates" / "tool.jinja").unlink()
     (export / "notes.txt").touch()
     found = differences(export)

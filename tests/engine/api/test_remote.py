@@ -1,4 +1,4 @@
-"""Another computer by ssh: names, what the errors of ssh mean, a server on loopback."""
+"""Another computer by ssh: names, the meaning of ssh's errors, a server on loopback."""
 
 import os
 import shlex

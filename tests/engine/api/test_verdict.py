@@ -37,7 +37,7 @@ MEASURED = {
 }
 
 
-# One figure differs from those of the original.
+# Only one figure differs from the original.
 ALONE = [
     ((0.06, 1.0, 38.8), Verdict.CLOSE),
     ((0.0, 0.84, 38.8), Verdict.CLOSE),
@@ -133,7 +133,7 @@ def test_figures_of_the_file_come_before_those_of_the_weights():
     [
         (FileDtype.Q4_0, True, Basis.FILE),
         (FileDtype.Q4_0, False, Basis.WEIGHTS),
-        (FileDtype.BFLOAT16, False, Basis.FILE),  # as good as those in memory
+        (FileDtype.BFLOAT16, False, Basis.FILE),  # as good as the weights in memory
     ],
 )
 def test_basis_is_the_weights_where_rounding_was_not_measured(

@@ -1,4 +1,4 @@
-"""Files and folders of runs are written as a whole; what dead processes leave goes."""
+"""Files and folders of runs are written whole; dead processes leave no remnants."""
 
 import errno
 import os

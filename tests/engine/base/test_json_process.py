@@ -23,7 +23,7 @@ from surgeon_engine.measurement import measure
 pytestmark = pytest.mark.waits
 
 TIMEOUT_S = 20.0
-# Prints the ID of a grandchild, whose own output is that of the child.
+# Prints the ID of a grandchild, which inherits the child's output.
 GRANDCHILD = """
 import subprocess, sys, time
 program = "import time; time.sleep(60)"

@@ -1,4 +1,4 @@
-"""One process has a lock, and those on other computers are left alone."""
+"""One process has a lock, and locks of other computers are left alone."""
 
 import errno
 import os

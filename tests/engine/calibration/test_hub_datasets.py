@@ -1,7 +1,7 @@
 """A data set of a hostile server writes nothing outside the cache.
 
-The library's own downloader, which joins what the server says into paths, runs inside
-of the checks.
+The library's own downloader, which builds paths from the server's answers, runs inside
+the checks.
 """
 
 from pathlib import Path

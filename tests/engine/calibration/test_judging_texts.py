@@ -1,4 +1,4 @@
-"""Texts that judge a model are of other kinds than those that calibrate."""
+"""Judging texts are of other kinds than calibration texts."""
 
 from dataclasses import replace
 

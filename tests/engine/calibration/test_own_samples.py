@@ -44,7 +44,7 @@ def loaded(tmp_path, monkeypatch):
 
 
 def text_of(loaded, count=3, length=8, seed=0):
-    """Return what determines the windows of a loaded model."""
+    """Return the inputs that determine the windows of a loaded model."""
     model = loaded.model
     author = Author(loaded.files, model.dtype, model.config, loaded.tokenizer)
     return own_text(author, count, length, seed)
@@ -56,7 +56,7 @@ def samples_of(loaded, *settings, step=lambda: None):
 
 
 def test_samples_follow_the_distribution_of_the_model():
-    """Chi-square of the second and third token, given those before them."""
+    """Chi-square of the second and third token, given the tokens before."""
     model = llama_with(vocab_size=FEW, num_hidden_layers=1)
     model.lm_head.weight.mul_(20)
     windows = sample(model, Batch(((0,),) * 4000, seed=1), length=3)
@@ -84,7 +84,7 @@ def test_model_that_cannot_be_run_is_named(loaded, monkeypatch):
         samples_of(loaded)
 
 
-# Windows, learned positions and slopes: what a cache has to continue.
+# A cache has to continue sliding windows, learned positions and slopes.
 @pytest.mark.parametrize(
     "family", others_later(FAMILIES, ["gemma2", "gpt2", "falcon_multi_head"])
 )

@@ -147,7 +147,7 @@ def test_windows_begin_as_the_tokenizer_wants(text, names):
 
 
 def letters(path, letter) -> str:
-    """Write a text of other windows than those of the main text."""
+    """Write a text whose windows differ from the main text."""
     path.write_text("".join(f"{i:07d}{letter}" for i in range(20)))
     return str(path)
 
@@ -410,7 +410,7 @@ def test_preview_shows_first_windows(text, tmp_path):
 
 
 def test_random_part_of_a_long_text_is_read(tmp_path, monkeypatch):
-    """Windows come from all over the text; a few times what they need is read."""
+    """Windows come from all over the text; only a few times their length is read."""
     monkeypatch.setattr(windows_module, "_SHORT", 1_000)
     monkeypatch.setattr(long_texts, "_PIECE", 100)
     text = tmp_path / "text.txt"

@@ -114,7 +114,7 @@ def test_compare_says_if_figures_are_of_other_texts_or_originals(
         return " ".join(capsys.readouterr().out.split())
 
     report = read(RunFolder(paths[1]))
-    assert "20 of 30; 20 of 9" in printed()  # of the original
+    assert "20 of 30; 20 of 9" in printed()  # the original's answers
     assert "These runs" not in printed()
     shorter = msgspec.structs.replace(report.baseline, window_length=8)
     assert "perplexities and fidelities cannot be compared" in printed(baseline=shorter)

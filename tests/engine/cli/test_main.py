@@ -108,7 +108,7 @@ def test_run_invalid_job_prints_message(tmp_path, capsys):
 
 def test_inspect_describes_demo(tmp_path, monkeypatch, capsys):
     write_run(tmp_path, "demo")
-    monkeypatch.chdir(tmp_path)  # the name of a run there is that of the model
+    monkeypatch.chdir(tmp_path)  # a run there has the model's name
     code, out, _ = run("inspect", "demo", capsys=capsys)
     assert code == 0
     assert "LlamaForCausalLM" in out

@@ -1,4 +1,4 @@
-"""surgeon vocabulary: what fewer tokens mean for languages and texts."""
+"""surgeon vocabulary: effects of fewer tokens on languages and texts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Models without whole attentions, MLPs and blocks compute what the masked ones do."""
+"""Models without whole attentions, MLPs and blocks compute the same as masked ones."""
 
 import json
 from functools import partial

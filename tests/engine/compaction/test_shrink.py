@@ -136,14 +136,14 @@ def test_convolution_states_its_channels():
     coupled = coupled_groups(Structure.HEADS, model)[0]
     plan = CompactionPlan((KeptGroups(coupled, torch.tensor([1])),))
     conv = compact_model(model, plan).model.layers[0].linear_attn.conv1d
-    channels = 2 * 6 + 2 * 4  # of queries and keys, and of two heads of values
+    channels = 2 * 6 + 2 * 4  # queries and keys, and two value heads
     assert conv.weight.shape == (channels, 1, 4)
     assert conv.in_channels == conv.out_channels == conv.groups == channels
 
 
 def test_layers_of_latent_attention_gather_their_own_inputs():
     model = tiny_model("youtu")
-    columns = torch.tensor([0, 1, 2, 4, 5, 6, 7, 9])  # of ten latent features
+    columns = torch.tensor([0, 1, 2, 4, 5, 6, 7, 9])  # 8 of 10 latent features
     parts = []
     for layer in prunable_layers(model):
         if layer.kind.endswith("_b_proj"):

@@ -1,4 +1,4 @@
-"""A and G measured block by block equal those of a full backward with hooks."""
+"""A and G, measured block by block, equal a full backward pass with hooks."""
 
 import pytest
 import torch
@@ -84,7 +84,7 @@ def full_backward(model):
 
 
 def assert_like_a_full_backward(model):
-    """Check A and G, measured block by block, against those of a full backward pass."""
+    """Check A and G, measured block by block, against a full backward pass."""
     found, expected = measured(model), full_backward(model)
     assert found.keys() == expected.keys()
     for name, (A, G) in expected.items():

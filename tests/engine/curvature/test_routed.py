@@ -1,4 +1,4 @@
-"""What is measured of experts equals its definition, token by token."""
+"""Measurements of experts equal their definition, token by token."""
 
 import pytest
 import torch
@@ -76,14 +76,14 @@ def request_of(model, batch=2):
 
 
 def scaled(layer, expert, factor):
-    """Scale what an expert adds to the residual stream."""
+    """Scale the output of an expert."""
     for name in ("down_proj", "down_proj_bias"):
         if (weight := getattr(layer.module, name, None)) is not None:
             weight[expert] *= factor
 
 
 def scaled_neuron(layer, expert, neuron, factor):
-    """Scale what the last layer of an expert reads of a neuron."""
+    """Scale the column of a neuron in the last layer of an expert."""
     last_weight(layer.module, expert)[:, neuron] *= factor
 
 

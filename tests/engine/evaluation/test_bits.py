@@ -57,7 +57,7 @@ def test_tokens_beyond_the_tokenizer_have_no_bytes():
 
 
 def test_common_bytes_begin_after_the_first_common_end_and_end_with_the_last():
-    original = torch.tensor([[2, 3, 4, 5, 6]])  # of the tokens 1 to 5
+    original = torch.tensor([[2, 3, 4, 5, 6]])  # bytes of tokens 1 to 5
     model = torch.tensor([[1, 1, 3, 4, 2]])
     positions = torch.tensor([[-1, 0, -1, 2, 3, -1]])
     ours, theirs = common_bytes(original, model, positions)

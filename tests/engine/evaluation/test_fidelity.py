@@ -210,7 +210,7 @@ def test_error_of_16_bit_products_is_judged_by_the_interval_of_all_windows(monke
     monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
     steps = []
     assert evaluate(model, judged, lambda: steps.append(1)).rounding is not None
-    assert len(steps) == 8  # of two windows each
+    assert len(steps) == 8  # batches of two windows
 
 
 @pytest.mark.parametrize("figure", ["loss", "nats"])

@@ -1,4 +1,4 @@
-"""What the original predicts, in the tokens of a smaller vocabulary."""
+"""Predictions of the original in the tokens of a smaller vocabulary."""
 
 from dataclasses import replace
 from functools import partial

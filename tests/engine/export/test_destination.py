@@ -107,7 +107,7 @@ def test_impossible_paths_end_in_a_sentence(tmp_path, replace):
 
 @pytest.mark.parametrize("change", [None, *CHANGES.values()])
 def test_replaced_folder_is_in_the_trash_or_beside(destination, change, monkeypatch):
-    """What has changed during the run is not moved to the trash."""
+    """A folder that changed during the run is not moved to the trash."""
     trashed = []
 
     def trash(path):

@@ -138,7 +138,7 @@ def test_killed_export_leaves_all_or_nothing(finished, tmp_path):
     assert len(lines) > 10
     assert lines[-1] == "0 complete"
     assert {line.split()[1] for line in lines[:-1]} == {"nothing"}
-    assert not list(tmp_path.glob(".*"))  # what was left went with the next export
+    assert not list(tmp_path.glob(".*"))  # the next export deleted the leftovers
 
 
 @pytest.mark.runtimes
@@ -183,7 +183,7 @@ def small_disk(tmp_path):
 
 
 def test_next_export_deletes_files_of_killed_process(finished, tmp_path):
-    place = process_tag().rpartition("-")[2]  # of this computer
+    place = process_tag().rpartition("-")[2]  # tag of this computer
     left = tmp_path / f".copy.4194999-1700000000-{place}-partial"
     left.mkdir()
     (left / "model.safetensors").write_text("half")

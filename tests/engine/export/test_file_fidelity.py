@@ -1,4 +1,4 @@
-"""The fidelity of a quantized file is that of the numbers in it."""
+"""The fidelity of a quantized file is measured on the numbers in it."""
 
 import gguf
 import numpy as np

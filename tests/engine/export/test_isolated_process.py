@@ -122,7 +122,7 @@ def test_python_without_surgeon_loads_checkpoints_and_generates(tmp_path, bare_p
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_to_load_depends_on_remaining_size(tmp_path, bare_python):
-    """200 MB of neurons, of which an eighth remains."""
+    """An eighth of 200 MB of neurons remains."""
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=64,

@@ -245,7 +245,7 @@ print(json.dumps({"tokens": 1, "largest_difference": None, "largest_logit": 0,
 
 
 def found_by(folder, code: str) -> str:
-    """Return what an isolated program finds."""
+    """Return the result of an isolated program."""
     program = folder / "program.py"
     program.write_text(code + RESULT)
     return run_isolated(program, ("a", "b"), lambda: None).checked_with

@@ -84,12 +84,12 @@ def sentence_of(error: Exception) -> str:
 
 
 def of_model(**changed: object) -> Callable[[dict], dict]:
-    """Change what the server says of the model."""
+    """Change the server's description of the model."""
     return lambda found: found | changed
 
 
 def of_files(**changed: object) -> Callable[[dict], dict]:
-    """Change what the server says of each file."""
+    """Change the server's description of each file."""
 
     def describe(found: dict) -> dict:
         return found | {"siblings": [each | changed for each in found["siblings"]]}

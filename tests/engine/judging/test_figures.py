@@ -98,7 +98,7 @@ def test_files_of_equal_divergence_with_damaged_numbers_are_told_apart():
 
 def test_figures_of_fewer_tokens_are_those_of_the_original_tokens_there():
     nats = torch.tensor([[0.1, torch.nan, 0.2, 0.4, 0.8, 1.6]])
-    # The last one ends with the window: what follows is unknown.
+    # The last token ends with the window: the text after it is unknown.
     positions = torch.tensor([[0, -1, 1, 3, 4, 6, -1]])
     own = OriginalTokens(torch.ones(1, 6), torch.full((1, 6), 2), positions)
     code, others = map(CLASSES.index, (TokenClass.CODE, TokenClass.OTHERS))

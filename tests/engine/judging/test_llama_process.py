@@ -1,4 +1,4 @@
-"""Answers of llama.cpp are those to their prompts."""
+"""Answers of llama.cpp belong to their prompts."""
 
 import pytest
 

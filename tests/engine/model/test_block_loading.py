@@ -15,7 +15,7 @@ from surgeon_engine.model.load import load_model
     [
         ("image", "hunyuan_vl"),  # a tower has "layers" in its files, too
         ("image", "kimi_k25"),  # "blocks" in its files are "layers" of the model
-        ("causal", "falcon_h1"),  # reads what is in each block when it is built
+        ("causal", "falcon_h1"),  # reads modules of each block when it is built
         ("causal", "zamba2"),  # has blocks with the weights of others
     ],
 )

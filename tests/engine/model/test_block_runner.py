@@ -1,4 +1,4 @@
-"""Blocks that are run one at a time compute what the whole model does."""
+"""Blocks that are run one at a time compute the same as the whole model."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -121,7 +121,7 @@ def test_blocks_that_do_not_run_raise():
 
 
 def test_hidden_states_that_change_between_blocks_raise():
-    """As in XLM, whose MLPs are in a list beside that of the attentions."""
+    """As in XLM, whose attentions and MLPs are in two lists."""
     model = tiny_model("llama")
     blocks = find_blocks(model)
     blocks[1].register_forward_pre_hook(lambda _, args: (2 * args[0], *args[1:]))

@@ -1,7 +1,7 @@
 """Only the columns of a group read its rows, in every family.
 
-That is: without a group's columns of the consumer, the model computes the same as
-without the group's rows of the producers; and every row has exactly one owner.
+Without a group's columns of the consumer, the model computes the same as without the
+group's rows of the producers; and every row has exactly one owner.
 """
 
 from dataclasses import replace
@@ -232,7 +232,7 @@ def test_groups_on_meta_device_match_the_loaded_model(structure):
 def test_own_parameters_belong_to_groups():
     model = tiny_model("llama")
     for block in model.model.layers:
-        block.self_attn.sinks = nn.Parameter(torch.ones(4))  # of query heads
+        block.self_attn.sinks = nn.Parameter(torch.ones(4))  # one per query head
         block.self_attn.sqk = nn.Parameter(torch.ones(16))
         block.mlp.suv_up = nn.Parameter(torch.ones(24))
     heads, neurons = coupled_groups(Structure.HEADS_AND_NEURONS, model)[:2]

@@ -1,4 +1,4 @@
-"""The attention on CPUs computes what torch's fused one does."""
+"""The attention on CPUs computes the same as torch's fused attention."""
 
 import pytest
 import torch
@@ -68,7 +68,7 @@ def tensors(queries, keys, dtype=torch.float32, of_values=8):
 
 
 def outputs(attention, inputs, *options, **named):
-    """Return what an attention computes, and the gradients by its inputs."""
+    """Return the output of an attention and the gradients of its inputs."""
     found, weights = attention(Module(), *inputs, *(options or (None,)), **named)
     assert weights is None
     generator = torch.Generator().manual_seed(0)

@@ -92,7 +92,7 @@ def test_perplexity_is_a_sixth_of_the_unigram_models(model, tokenizer, windows):
 
 @pytest.mark.slow
 def test_runs_of_a_process_share_a_tokenizer():
-    """Each new one would keep what it caches of texts until the process ends."""
+    """Each new tokenizer would keep its cache of texts until the process ends."""
     first, second = (load_model(ModelConfig("demo")) for _ in range(2))
     assert first.tokenizer is second.tokenizer
     assert first.model is not second.model

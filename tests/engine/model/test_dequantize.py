@@ -1,4 +1,4 @@
-"""Weights of quantized files agree with those that transformers computes.
+"""Weights of quantized files equal the weights that transformers computes.
 
 All formats are tested in test_quantized_files.py, against files written by hand.
 """

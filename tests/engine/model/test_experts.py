@@ -22,7 +22,7 @@ from tests.helpers.tiny_models import MIXTURES, tiny_model
 
 
 def removed_from(groups, experts):
-    """Zero some experts of a block; return what is kept."""
+    """Zero some experts of a block; return the kept ones."""
     mask = torch.zeros(groups.groups, dtype=torch.bool)
     mask[experts] = True
     groups.consumer.zero(groups.consumer.mask_of(mask))
@@ -47,7 +47,7 @@ def test_model_without_experts_computes_what_the_masked_one_does(family):
     hide_removed_experts(model)
     whole = logits(model)
     groups = groups_of(Coupling.EXPERTS, model)
-    # Of two groups of experts each loses one.
+    # Each of two groups of experts loses one.
     kept = tuple(removed_from(each, [1, 6]) for each in groups)
     masked = logits(model)
     assert (masked - whole).abs().max() > 1e-3

@@ -28,7 +28,7 @@ from tests.helpers.tiny_models import VOCABULARY, tiny_model
 _RANDOM = torch.Generator().manual_seed(0)
 WINDOWS = torch.randint(1, VOCABULARY, (7, 12), generator=_RANDOM)
 SHORTER = torch.randint(1, VOCABULARY, (3, 5), generator=_RANDOM)
-BATCHES = [*WINDOWS.split(2), *SHORTER.split(2)]  # of four shapes
+BATCHES = [*WINDOWS.split(2), *SHORTER.split(2)]  # four shapes
 
 
 def model_of(family, *, offloads=True):

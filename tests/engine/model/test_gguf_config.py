@@ -1,4 +1,4 @@
-"""The config of a GGUF file is that of the model that llama.cpp runs."""
+"""The config of a GGUF file describes the model that llama.cpp runs."""
 
 import gguf
 import numpy as np

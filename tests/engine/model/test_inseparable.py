@@ -147,7 +147,7 @@ def test_addition_that_spans_groups_makes_them_inseparable(
 ):
     model = tiny_model("qwen3")
     for block in model.model.layers:
-        block.self_attn.k_norm = norm(6)  # of one head: this separates
+        block.self_attn.k_norm = norm(6)  # per head: this separates
         setattr(block.get_submodule(module), name, addition)
     asked, other = Structure.HEADS, Structure.NEURONS
     if module == "mlp":
@@ -176,7 +176,7 @@ def test_inseparable_heads_stay_and_neurons_can_go(model_type):
 def test_mixer_whose_norm_spans_all_heads_stays_whole():
     model = tiny_model("nemotron_h")
     mixer = model.model.layers[0].mixer
-    mixer.norm.group_size = 32  # of both groups
+    mixer.norm.group_size = 32  # spans both groups
     found = coupled_groups(Structure.HEADS, model)
     assert [each.consumer.block for each in found] == [1]
     model.model.layers[1].mixer.extra = nn.Linear(16, 16)

@@ -1,4 +1,4 @@
-"""Fused attention with sinks computes what transformers computes from all scores."""
+"""Fused attention with sinks computes the same as transformers from all scores."""
 
 from copy import deepcopy
 

@@ -64,7 +64,7 @@ def test_language_model_among_parts_may_have_an_unusual_name(name):
 
 LLAMA = ("general.architecture", 8, packed("llama"))
 HUGE = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
-# What the facts of a file say, too.
+# Problems that `model_facts` reports, too.
 HEADERS = [
     (b"", "an empty file"),
     (b"\x89PNG\r\n\x1a\n", "model.gguf is not a GGUF file."),  # without its bytes
@@ -159,7 +159,7 @@ def test_inspect_model_matches_load_model(tmp_path, family):
     assert summary.blocks == 2
 
 
-# transformers repeats Falcon's keys for every head, and pads those of a tiny StableLM.
+# transformers repeats Falcon's keys for every head, and pads a tiny StableLM's keys.
 OTHER_WIDTHS = {"falcon", "stablelm", "stablelm_head_norms"}
 HYBRID = ("nemotron_h", "olmo_hybrid")
 

@@ -182,7 +182,7 @@ def test_cancel_ends_all_processes_at_once(group, tmp_path):
 
 @pytest.mark.runtimes
 def test_error_in_the_processes_is_sent_once(group, tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # of the processes
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # used by the processes
     group.end(RunFailed, config_of(tmp_path, windows=3))
     (failed,) = group.of(Failed)
     assert failed.message == (

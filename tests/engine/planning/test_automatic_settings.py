@@ -287,7 +287,7 @@ def test_offloaded_weights_are_on_the_host_or_in_files():
     def ram(free):
         return estimate(job, MODEL, machine(free=int(free), gpu=PLENTY)).ram
 
-    assert ram(100 * weights) > 2 * weights  # of both models
+    assert ram(100 * weights) > 2 * weights  # both models
     assert ram(1.5 * weights) <= ram(100 * weights) - weights
 
 
@@ -307,7 +307,7 @@ def test_slow_copies_of_offloaded_blocks_take_time():
     assert seconds(1e6) > 2 * seconds(1e12)
     resident = with_offload(job, Offload.OFF)
     assert seconds(1e6, resident) == seconds(1e12, resident)
-    # What memory has no room for comes from the disk. The model writes the text that
+    # Weights beyond the free memory come from the disk. The model writes the text that
     # judges it, and reads all blocks for each token.
     from_disk = seconds(1e12, free=10**6) - seconds(1e12)
     reading, length = 4 * WEIGHTS / speed.DISK, job.calibration.window_length

@@ -91,7 +91,7 @@ def test_memory_estimate_matches_measured_runs(config, peak):
     model = inspect_model(config.model).model
     found = estimate(config, model, machine())
     assert found.engine == pytest.approx(peak, rel=0.1)
-    # Most of a small run is its libraries: what comes on top has to be right as well.
+    # Libraries take most memory of a small run: the rest has to be right as well.
     assert found.engine - BASE == pytest.approx(peak - BASE, rel=0.3, abs=40e6)
 
 
@@ -274,7 +274,7 @@ def test_disk_holds_export_and_checkpoint():
 
 def test_disk_holds_the_saved_state():
     def more(config):
-        """Return what the state adds to the export, in weights of 32 bits."""
+        """Return the size of the saved state, in weights of 32 bits."""
         saved = replace(config, export=ExportConfig())
         return (need(saved, "disk") - need(exported(config), "disk")) / 4
 
@@ -468,7 +468,7 @@ def test_original_writes_more_where_the_shipped_text_is_used_up(monkeypatch):
         return replace(Job.of(config, MODEL), rates=rates)
 
     assert job_of(16_384).own_windows == 64 - 230_000 // 16_384
-    short = job_of(4_096)  # of 56 windows, the first epoch reads 32
+    short = job_of(4_096)  # the first epoch reads 32 of 56 windows
     found = distillation(short).seconds
     monkeypatch.setattr(job_module, "SHIPPED_TOKENS", 10**9)
     more = found - distillation(job_of(4_096)).seconds

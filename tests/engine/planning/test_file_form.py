@@ -1,4 +1,4 @@
-"""The form of the file of a run: like that of the original."""
+"""The file of a run has the form of the original."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The time to judge a file is that of all its parts."""
+"""The time to judge a file counts all its parts."""
 
 from dataclasses import replace
 
@@ -40,4 +40,4 @@ def test_tokens_are_those_of_the_questions():
     items = all_items("", 4096, quick=False)
     assert sum(x.tokens for x in items) == pytest.approx(ANSWERED, rel=0.02)
     characters = sum(len(x.prompt) for x in items)
-    assert 3 < characters / PROMPTED < 6  # of a token
+    assert 3 < characters / PROMPTED < 6  # per token

@@ -93,7 +93,7 @@ def test_goal_below_the_minimum_raises(structure, widths):
     pruning = pruning_config(structure=structure, widths=widths, width_multiple=10)
     units = units_of(pruning, model_of("llama"))
     of_kind = {}
-    for unit in units:  # of 24 neurons the first 4 go, then 10 at a time
+    for unit in units:  # removals from 24 neurons: first 4, then 10 at a time
         bundle = 4 if unit.coupled.kind is Coupling.NEURONS else 1
         each = of_kind.setdefault(unit.coupled.kind, [])
         each.append(bundle * unit.coupled.weights_per_group)
@@ -167,7 +167,7 @@ def test_experts_of_a_minimum_density_lose_what_the_plan_allows(widths):
         found = cheapest_of(units, costs, pruning, most, reaches=False)
         assert found.weights <= most
         least.append(sum(int(each.weights.sum()) for each in costs.values()))
-    step = 8 * 48 * 8  # of the neurons of all experts
+    step = 8 * 48 * 8  # one step of neurons in all experts
     assert most <= min(least) < most + step
 
 

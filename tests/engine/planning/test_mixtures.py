@@ -52,7 +52,7 @@ def test_experts_have_no_factors(structure):
     assert job.kept == 4 * sum(x.weights for x in MODEL.linear_layers)
 
 
-# Of a score: itself, and in float32 before and after the softmax.
+# Bytes per score: itself, and in float32 before and after the softmax.
 @pytest.mark.parametrize(("dtype", "each"), [(Dtype.FLOAT32, 12), (Dtype.BFLOAT16, 10)])
 def test_memory_counts_the_scores_that_an_attention_holds(dtype, each):
     heads = 64
@@ -95,7 +95,7 @@ def test_buffers_hold_the_outputs_of_the_experts_of_a_token():
     context = 1024
     difference = memory_beside_weights(context, with_chosen(EXPERTS))
     difference -= memory_beside_weights(context, MODEL)
-    # Of 512 tokens, in float32, 4 at once, as wide as the hidden states.
+    # 512 tokens, 4 buffers at once, in float32, as wide as the hidden states.
     assert difference == 512 * 4 * 4 * (EXPERTS - CHOSEN) * SIZES.hidden_size
 
 

@@ -37,7 +37,7 @@ NEURONS = pruning_config(structure="neurons", sparsity=0.3)
 
 
 def llama(hidden: int = 512, neurons: int = 1024, tied: bool = True) -> ModelSummary:
-    """Return a model of eight blocks with eight heads, two of which have keys."""
+    """Return a model of eight blocks with eight heads and two key-value heads."""
     sizes = DecoderSizes(8, hidden, neurons, 8, 2, hidden // 8, 1000)
     model = sketch_model(ModelFacts("model", dtype="float32"), sizes)
 

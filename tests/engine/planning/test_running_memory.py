@@ -55,7 +55,7 @@ def layer_left(block, kept):
 
 
 def test_exported_model_has_the_cache_of_its_remaining_heads():
-    layers = [layer_left(0, 1), layer_left(1, 3)]  # of the others nothing is known
+    layers = [layer_left(0, 1), layer_left(1, 3)]  # other blocks: unknown
     result = exported("there", PruningConfig())
     whole = result.weight_bytes + memory_beside_weights(CONTEXT, MODEL)
     less = CELLS * 2 * HEAD * 2 * 2

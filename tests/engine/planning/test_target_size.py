@@ -229,7 +229,7 @@ def test_target_beyond_the_blocks_is_reached_with_tokens():
     with pytest.raises(ConfigError, match="only 200 can be"):
         goal_of(pruning_config(target=SHARE, sparsity=0.5), WORDS, FileForm())
     assert goal_with(some_tokens(500), target=SHARE, sparsity=0.5).removed == 150
-    # The run chooses, and knows what is left for the blocks afterwards.
+    # The run chooses the tokens before it knows the goal of the blocks.
     assert goal_with(AUTOMATIC, target=SHARE, sparsity=0.5).removed == 4_650
     assert goal_with(AUTOMATIC, tokens=500, target=SHARE, sparsity=0.5).removed == 150
     assert goal_with(AUTOMATIC, tokens=400, target=SHARE, sparsity=0.5).removed == 0

@@ -1,4 +1,4 @@
-"""Factors pooled from two parts of the windows equal those of all windows at once."""
+"""Factors pooled from two parts of the windows equal the factors of all windows."""
 
 import pytest
 import torch

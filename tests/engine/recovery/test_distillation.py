@@ -109,7 +109,7 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
     after = judge.divergence()
     assert training.before == pytest.approx(before, rel=1e-6)
     assert training.after < share * training.before
-    rounding = 1e-4 if trained is TrainedWeights.LORA else 1e-6  # of the merge
+    rounding = 1e-4 if trained is TrainedWeights.LORA else 1e-6  # from merging
     assert after == pytest.approx(training.after, rel=rounding)
     assert torch.equal(state.loaded.model.get_input_embeddings().weight, embeddings)
     assert_zeros_kept(state)
@@ -150,7 +150,7 @@ def test_gradient_is_that_of_the_mean_divergence():
     model.requires_grad_(True)
     with torch.no_grad():
         expected = last_hidden(original, tokens)
-    # The head is that of the model for both.
+    # Both use the head of the model.
     p, q = (model.lm_head(x)[:, :-1] for x in (expected, last_hidden(model, tokens)))
     parameter = model.model.layers[0].mlp.down_proj.weight
     (dense,) = torch.autograd.grad(divergences(p.detach(), q).mean(), parameter)
@@ -327,7 +327,7 @@ def zeros_of(state):
 
 
 def disturb(training):
-    """Give the adapters other numbers than those they start with."""
+    """Replace the initial values of the adapters."""
     draw = torch.Generator().manual_seed(0)
     for parameter in training.parameters:
         parameter.data = 0.1 * torch.randn(parameter.shape, generator=draw)

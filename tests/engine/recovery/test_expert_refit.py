@@ -1,4 +1,4 @@
-"""Experts are fitted to what is missing on the tokens that they get."""
+"""Experts are fitted to the missing part of the output on their tokens."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def module(request):
 
 
 def routed(module, tokens=400):
-    """Return what experts get and compute, two of three for each token."""
+    """Return random inputs of experts, two of three for each token."""
     states = torch.randn(tokens, 8)
     weights, chosen = torch.rand(tokens, 3).topk(2, dim=1)
     missing = torch.zeros(tokens, 8)

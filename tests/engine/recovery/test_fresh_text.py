@@ -23,7 +23,7 @@ from tests.engine.recovery.test_refit import original_of, remove_some, text
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
-USERS, SHIPPED = 6, 2  # of the 24 windows of the refit, and of each epoch
+USERS, SHIPPED = 6, 2  # among the 24 windows of the refit and of each epoch
 LATER = 16  # shipped ones of an epoch: all of general text but an eighth
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
         written.append(found.windows[USERS:-LATER])
-    assert torch.equal(written[0], fresh.own[[0, 8]])  # of the refit
+    assert torch.equal(written[0], fresh.own[[0, 8]])  # used by the refit
     rows = {tuple(row) for windows in written for row in windows.tolist()}
     assert list(map(len, written)) == [2, 2]
     assert len(rows) == 2 + 2

@@ -143,7 +143,7 @@ def test_large_sums_of_held_out_inputs_are_on_the_host(monkeypatch):
 
 
 def test_error_of_a_wide_layer_is_computed_in_parts(monkeypatch):
-    monkeypatch.setattr(least_squares, "_COLUMNS", 3)  # of 8
+    monkeypatch.setattr(least_squares, "_COLUMNS", 3)  # W has 8 columns
     expected = float((X @ W.T - Y).square().sum() / Y.square().sum())
     assert sums_of(X, Y).error(W) == pytest.approx(expected, rel=1e-4)
 

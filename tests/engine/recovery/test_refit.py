@@ -156,7 +156,7 @@ def test_original_runs_beside_the_refit(family, is_first_empty, monkeypatch):
     if is_first_empty:  # nothing of the block is fitted
         state.removed[state.units[0].measured.name][:] = True
     _, error = refit_and_error_of_original(state, original, monkeypatch)
-    assert error < 0.02  # of products with 16-bit inputs
+    assert error < 0.02  # products have 16-bit inputs
 
 
 def refit_and_error_of_original(state, original, monkeypatch):
@@ -187,7 +187,7 @@ def test_refit_of_blocks_that_share_keys_brings_the_model_closer(family, monkeyp
     found, error = refit_and_error_of_original(state, original, monkeypatch)
     assert all(result.after < result.before for result in found.fits.values())
     assert final_error(state, original, text().held_out.windows) < before
-    assert error < 0.05  # of products with 16-bit inputs
+    assert error < 0.05  # products have 16-bit inputs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A plan selects exactly what a run's first shot selects by the same costs."""
+"""A plan selects exactly the same as a run's first shot by the same costs."""
 
 import weakref
 from dataclasses import replace
@@ -126,7 +126,7 @@ def test_plan_and_maximum_equal_those_of_the_engine(
                 )
             else:
                 assert per_unit.pop(name) == int(removed.sum())
-        assert not any(per_unit.values())  # what is protected loses nothing
+        assert not any(per_unit.values())  # protected layers lose nothing
         if engine.threshold is not None:
             assert plan.threshold == pytest.approx(engine.threshold, rel=0.01)
 
@@ -159,7 +159,7 @@ def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
 
 
 def check_maximum(planner, state, settings):
-    """Check that the planner's maximum is that of the engine."""
+    """Check that the planner's maximum equals the engine's."""
     maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     assert planner.max_removable >= maximum  # slightly less for rows and columns
     if settings.get("structure") is not Structure.ROWS_AND_COLUMNS:
@@ -217,7 +217,7 @@ def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_pat
 
 
 def test_costs_of_single_weights_are_released_with_their_layer(monkeypatch, tmp_path):
-    """Hold those of two layers at most, of which one is measured."""
+    """Hold the costs of two layers at most, while one of them is measured."""
     state = make_state("llama", structure=Structure.ELEMENTS, **FIXED)
     kind = type(state.units[0])
     measured, costs = kind.removals, []

@@ -153,7 +153,7 @@ def test_stages_follow_one_another_shot_by_shot(tmp_path):
     of_shot = [
         Stage.CURVATURE,
         Stage.DAMPING,
-        Stage.CURVATURE,  # of the held-out windows
+        Stage.CURVATURE,  # on the held-out windows
         Stage.SELECTION,
         Stage.UPDATE,
         Stage.EVALUATION,

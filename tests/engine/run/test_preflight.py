@@ -181,5 +181,5 @@ def test_size_of_the_result_is_computed_once(tmp_path, monkeypatch, form):
     files = 1 if form is Format.COMPACT else 2
     found = preflight(config, tmp_path / "run", with_time=False)
     assert found.goal.removed > 0
-    # The bytes of the goal, and those of each file.
+    # `bytes` is called for the goal and for each file.
     assert calls == {"planned_file": files, "_goal": 1, "bytes": 1 + files}

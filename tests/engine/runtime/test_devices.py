@@ -20,7 +20,7 @@ multiplies_bfloat16_fast = devices.multiplies_bfloat16_fast  # tests switch it o
 
 @pytest.fixture
 def mps(monkeypatch):
-    """Let torch have Apple's GPU, with 8,000 bytes of which 3,000 are used."""
+    """Let torch have Apple's GPU, with 3,000 of 8,000 bytes in use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     fake = Mock()
@@ -105,7 +105,7 @@ def test_products_are_rounded_to_tf32_on_a_gpu_alone():
 
 
 GB = 10**9
-NO_LIMIT = 9223372036854771712  # what the first version says
+NO_LIMIT = 9223372036854771712  # "no limit" in version 1 of control groups
 
 
 @pytest.fixture
@@ -210,10 +210,10 @@ def test_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypatch)
 @pytest.mark.parametrize(
     ("names", "is_exact", "precision"),
     [
-        (["avx512_bf16"], True, "bf16"),  # of AMD
+        (["avx512_bf16"], True, "bf16"),  # AMD
         (["avx512_bf16"], False, "none"),
         (["avx512_bf16", "amx_bf16"], True, "none"),
-        (["avx512_bf16", "avx512_fp16"], True, "none"),  # of Intel
+        (["avx512_bf16", "avx512_fp16"], True, "none"),  # Intel
         ([], True, "none"),
     ],
 )

@@ -75,7 +75,7 @@ def test_memory_beside_a_cuda_gpu_is_pinned(temporary, monkeypatch):
 
     monkeypatch.setattr(torch, "empty_like", empty_like)
     with HiddenStore(torch.device("cuda"), Budget(0, 64)) as store:
-        kept = [store.keep(X), store.keep(X)]  # of 60 bytes each
+        kept = [store.keep(X), store.keep(X)]  # 60 bytes each
         assert pinned == [True]
         (folder,) = temporary.iterdir()
         assert len(list(folder.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""What a child or another computer writes: JSON lines, and names that can be sent."""
+"""Output of a child or another computer: JSON lines, and names that can be sent."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is measured of an original is found on the disk, and nothing else is served."""
+"""Measurements of an original are found on the disk, and nothing else is served."""
 
 import os
 from dataclasses import replace
@@ -181,7 +181,7 @@ def calibrated(config, **settings):
 
 
 def runs(config, folder):
-    """Run a job as a fresh process would, and return what it says it has found."""
+    """Run a job as a fresh process would; return the kept measurements it reports."""
     return said_by(Recorder().run(config, folder))
 
 
@@ -237,7 +237,7 @@ def test_second_run_of_another_size_equals_one_that_measures(
 @pytest.mark.slow
 def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
     def found_by(name, config=first):
-        """Return what a run has found when it selects what to remove."""
+        """Return the kept measurements that a run has reported by the selection."""
         return said_by(cut_at(at_stage(Stage.SELECTION), config, tmp_path / name))
 
     def found_with_another_last_token(name):
@@ -251,7 +251,7 @@ def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
     assert found_by("nothing") == BOTH
     assert found_with_another_last_token("fit_4_16.npy") == ["original"]
     assert found_with_another_last_token("validate_4_16.npy") == ["costs"]
-    # The seed is that of the draws; token files stay.
+    # The seed is for the draws; token files stay.
     assert found_by("seed", calibrated(first, seed=1)) == ["original"]
     # Without text of the model's own, the labels alone are drawn with it.
     labels = replace(first, recovery=RecoveryConfig(Recovery.OFF))

@@ -72,7 +72,7 @@ def test_idle_threads_make_more_threads_than_cores(two_threads):
     before = threading.active_count()
     extra.start()
     extra.start()  # the same
-    # Each of them brings one thread of OpenMP's beside those of this thread.
+    # Each idle thread adds one thread of OpenMP's to the two of this thread.
     assert threading.active_count() - before + 2 > cores
     extra.stop()
     wait_until(lambda: threading.active_count() == before)
@@ -89,7 +89,7 @@ def test_results_are_the_same_bit_for_bit(two_threads):
 def test_waiting_for_a_core_is_counted():
     """A busy program on the core of this thread makes it wait."""
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})  # of this thread, and of what it starts
+    os.sched_setaffinity(0, {min(cores)})  # this thread and its child processes
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         before = pacing._seconds_waited()

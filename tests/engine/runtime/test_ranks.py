@@ -1,4 +1,4 @@
-"""Ranks divide work and put the results together; the failure of one is that of all."""
+"""Ranks divide work and put the results together; if one fails, all fail."""
 
 import importlib
 import os

@@ -259,7 +259,7 @@ def test_damping_is_raised_until_the_loss_is_finite_and_no_further():
     def trial(point):
         return trial_of(-0.01 * point[1]) if point[0] >= 4 else FAILED
 
-    # Both are raised together; then that of the update is lowered to its maximum.
+    # Both are raised together; then the update damping is lowered to its maximum.
     assert search(trial, (2, 3), BOTH, (3, 3))[1] == (4, 3)
     assert search(trial, (2, 3), (UPDATE, LESS_COST), (3, 3))[1] == (4, 3)
 

@@ -152,7 +152,7 @@ def test_shot_removes_depth_before_widths(blocks, sublayers):
                 assert not unit.measured.module.weight.any()
                 bias = unit.measured.module.bias
                 assert bias is None or not bias.any()
-    # The compacted model computes the same, and so does that of full size.
+    # The compacted model computes the same, and so does the full-size model.
     before, sparsities = logits(state.loaded.model), state.sparsities()
     compact_state(state)
     assert_same(logits(state.loaded.model), before)

@@ -72,7 +72,7 @@ def test_run_never_exceeds_the_limit_and_exports_the_last_valid_state(
     rolled_back = rolled_back_by(found.recorder)
     assert rolled_back
     assert f"above the limit of {limit:.2f}" in rolled_back[0]
-    assert found.zeros == found.reported  # what was rolled back is not in the file
+    assert found.zeros == found.reported  # rolled-back removals are not in the file
     model = AutoModelForCausalLM.from_pretrained(found.folder / "export")
     perplexity = math.exp(3 + removed_share(model))
     assert perplexity == pytest.approx(found.shots[-1].evaluation.perplexity)
@@ -123,7 +123,7 @@ def test_rejected_step_is_not_repeated(tmp_path, monkeypatch):
 
 
 def test_rollback_restores_the_weights_of_the_last_shot(tmp_path, monkeypatch):
-    """The weights equal those of a run with the target that the budget allowed."""
+    """The weights are as in a run with the target that the budget allowed."""
     method = Method.LLM_SURGEON  # updates the remaining weights
     budgeted = costly_elements(tmp_path, monkeypatch, 1, 20, method=method)
     found = outcome(budgeted, tmp_path / "budgeted")
@@ -186,7 +186,7 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
     assert recorder.of(RunFinished)[0].stopped_early
     started = recorder.of(StageStarted)
     assert not any(event.shot for event in started if event.stage is Stage.REFIT)
-    # A resumed run tries with recovery what was rejected without.
+    # A resumed run tries the step with recovery that was rejected without.
     steps = RunFolder(tmp_path / "run").saved_state.read().steps
     assert rolled_back_by(recorder)
     assert 0 < steps.done < steps.step

@@ -16,7 +16,7 @@ from tests.helpers.interrupted_runs import after_shot, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
 
-EXPERTS, CHOSEN = 8, 2  # of the tiny mixture
+EXPERTS, CHOSEN = 8, 2  # experts in the tiny mixture, and per token
 
 
 def routings(shot):

@@ -259,7 +259,7 @@ PERPLEXITIES = (306.332, 387.829)  # after 10 and 20 %
 @pytest.mark.slow
 def test_paper_preset_has_its_figures_on_the_demo():
     (preset,) = (x for x in presets() if x.name == "paper_structured")
-    calibration = CalibrationConfig(  # the built-in text is that of the Python
+    calibration = CalibrationConfig(  # built-in text depends on the Python version
         text=SHIPPED_TEXT, windows=4, validation_windows=4, window_length=64
     )
     config = preset.applied_to(

@@ -33,7 +33,7 @@ SHARES = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 SURGEON = Method.LLM_SURGEON
 RAW = {"cost_basis": CostBasis.RAW}
 SAME = RAW | {"widths": Widths.SAME}
-SETTINGS = {  # of each kind
+SETTINGS = {  # valid options of each kind
     Structure.HEADS_AND_NEURONS: SAME | {"width_multiple": 64},
     Structure.NEURONS: SAME | {"width_multiple": 32},
     Structure.HEADS: SAME,
@@ -326,7 +326,7 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
             '[pruning]\ntarget = "file_size"\nmegabytes = 0\n"" = 1\n[a]\n',
             ["[pruning] megabytes is 0", "called “”", "no part called “a”"],
         ),
-        (  # of a structure that may be the wrong one
+        (  # max_correlated may belong to the structure that was meant
             '[pruning]\nstructure = "nm"\nmax_correlated = 9\nprotect = [1]',
             ["“nm”", "entry of pruning.protect is 1"],
         ),

@@ -1,4 +1,4 @@
-"""Configs of quantized models: what is read, and why anything else is not."""
+"""Configs of quantized models: supported formats, and reasons against the others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Matrices are quantized by what their layers read of the calibration text."""
+"""Matrices are quantized by the inputs of their layers on the calibration text."""
 
 import gguf
 import numpy as np
@@ -87,7 +87,7 @@ def test_mean_squares_are_those_of_the_inputs():
 
 
 def test_feedback_works_with_fast_products(monkeypatch, tmp_path):
-    """Layers may multiply 16-bit numbers; what they read is summed in float32."""
+    """Layers may multiply 16-bit numbers; their inputs are summed in float32."""
     monkeypatch.setattr(devices, "multiplies_bfloat16_fast", lambda: True)
     assert_feedback_lowers_errors(FileDtype.Q4_0, tmp_path)
 

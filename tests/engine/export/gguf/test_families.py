@@ -110,7 +110,7 @@ WITH_FEWER_HEADS = (
     "qwen3_5_text",
     "gemma4_text",
 )
-ALLOWED = 1e-3  # of the largest logit; llama.cpp rounds GELU to float16
+ALLOWED = 1e-3  # relative to the largest logit; llama.cpp rounds GELU to float16
 PARTLY = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
 LONG = {  # texts are shorter than the original context
     "rope_type": "longrope",
@@ -123,7 +123,7 @@ LONG = {  # texts are shorter than the original context
 LINEAR = {"rope_type": "linear", "rope_theta": 5e3, "factor": 4.0}
 OTHER_BLOCKS = {"layer_types": ["full_attention", "sliding_attention"] * 23}
 # Families that transformers reads from GGUF files, with options that it leaves out:
-# those that are written in different ways, and the others.
+# first the families that are written in different ways, then the others.
 READ_BACK = {
     "gemma3_text": {"final_logit_softcapping": 5.0},
     "phi3": {

@@ -1,4 +1,4 @@
-"""The memory that is counted for a file is what llama.cpp reserves for it."""
+"""The memory counted for a file equals the memory that llama.cpp reserves for it."""
 
 import re
 import subprocess

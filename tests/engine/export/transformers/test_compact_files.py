@@ -59,7 +59,7 @@ def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
 
 
 def test_buffers_that_no_file_holds_are_those_of_the_stock_class(tmp_path):
-    """A body sets those of its mixers, which transformers leaves out in other code."""
+    """The body sets its mixers' buffers; transformers does not in other code."""
     config = FalconH1Config(
         vocab_size=64,
         hidden_size=16,

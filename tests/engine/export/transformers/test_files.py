@@ -152,7 +152,7 @@ def test_tensors_outside_the_blocks_keep_their_own_dtype(writer, tmp_path):
 
 
 def test_rounded_tensors_do_not_become_longer(tmp_path):
-    """What was rounded when it was loaded is not in its own dtype anymore."""
+    """Tensors that were rounded at loading keep the shorter dtype."""
     llama(initializer_range=0.2).save_pretrained(tmp_path)
     config = ModelConfig(str(tmp_path), dtype=Dtype.BFLOAT16)
     source = load_model(config)

@@ -1,4 +1,4 @@
-"""Files of weights are those of the library, though not written from memory."""
+"""Weight files equal the library's, though not written from memory."""
 
 import torch
 from safetensors.torch import save_file

@@ -82,7 +82,7 @@ def model_of(name: str):
 
 
 def some(full) -> torch.Tensor:
-    """Return half of the tokens, the last ones, and those that the model needs."""
+    """Return half of the tokens, the last ones, and the ones that the model needs."""
     tokens = {*range(1, VOCABULARY, 2), *range(VOCABULARY - 8, VOCABULARY)}
     return torch.tensor(sorted(tokens | required_tokens(full)))
 
@@ -100,7 +100,7 @@ def logits(model, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def check(full, text: torch.Tensor, kept: torch.Tensor):
-    """Remove tokens, and check that the logits are those of before."""
+    """Remove tokens, and check that the other logits stay the same."""
     expected = logits(full.model, text.to(full.device))
     rows = expected.shape[-1]
     predicted = SmallerVocabulary.of(full, kept).kept

@@ -38,7 +38,7 @@ I_R, I_C = torch.eye(R, dtype=torch.float64), torch.eye(C, dtype=torch.float64)
 DAMPING = 0.03
 LAYER = make_layer(R, C)
 FACTORS = KroneckerFactors(LAYER.A, LAYER.G)  # more than most methods need
-# What F is to each method: that is all that its costs may depend on.
+# F as each method sees it: its costs may depend on nothing else.
 SEEN = {
     Method.K_OBD: SmallLayer(LAYER.W, LAYER.A, LAYER.G),
     Method.L_OBD: SmallLayer(LAYER.W, LAYER.A, I_R),

@@ -27,7 +27,7 @@ PATTERNS = [(2, 4), (1, 2), (2, 5), (4, 8)]
 
 
 def share_of(parts, settings, share):
-    """Return what is selected for a share of what can be removed."""
+    """Select a share of the removable weights."""
     return selected(
         parts, settings, int(share * sum(removable(x, settings) for x in parts))
     )
@@ -193,7 +193,7 @@ def test_removed_weights_come_first_and_their_group_loses_no_more(structure, met
     W = unit.measured.weight()
     in_W = before.view(unit.measured.rows, -1)
     W[:, :-1][in_W] = 0
-    W[1, 6] = 0  # zero of its own: even so not to be taken for what went
+    W[1, 6] = 0  # zero by itself, and not to be taken for a removed one
     unit.measured.write(W)
     elements = unit.removals(factors, before, settings)
     assert torch.equal(elements.cost == REMOVED, before)

@@ -119,7 +119,7 @@ def test_blocks_that_lose_no_neurons_keep_their_order(monkeypatch):
     selected = {unit.measured.name: no_removals(unit) for unit in state.units}
 
     def changed() -> list[tuple[int, int]]:
-        """Remove what is selected; return the experts that have other numbers."""
+        """Remove the selected groups; return the experts whose numbers changed."""
         layers = [(x, name) for x in (first, second) for name in names]
         before = [getattr(x.module, name).clone() for x, name in layers]
         visited.clear()
@@ -208,7 +208,7 @@ def test_experts_fill_what_a_large_step_of_neurons_leaves(widths, sparsity):
 
 @pytest.mark.parametrize("sparsity", [0.19, 0.2, 0.52])
 def test_experts_fill_what_later_steps_of_neurons_leave(sparsity):
-    """Take another block to its neurons after those of the first are limited."""
+    """Reach the neurons of another block after the first block is limited."""
     state = state_of(sparsity=sparsity)
     pruning, budget = state.config.pruning, state.goal.removed
     factors = factors_of(state.units)

@@ -114,7 +114,7 @@ def test_removed_groups_come_first(family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
-    """Costs and update equal those of a model without the earlier removals."""
+    """Costs and update are as in a model without the earlier removals."""
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)
     for unit in units(family, settings):
         if unit.candidates < 3:
@@ -182,7 +182,7 @@ def test_neurons_of_a_bundle_share_its_cost_and_keep_the_width_a_multiple(
     removed, basis
 ):
     settings = pruning(BOTH, width_multiple=8, cost_basis=basis)
-    unit = neuron_unit(settings)  # of 24
+    unit = neuron_unit(settings)  # 24 neurons
     factors, before = random_factors(unit.measured), removals_of(unit, *range(removed))
     single = pruning(BOTH, cost_basis=basis)
     alone = unit.removals(factors, before, single).cost[removed:]

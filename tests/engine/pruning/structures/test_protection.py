@@ -12,7 +12,7 @@ from tests.helpers.units import removable
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
-# Pattern -> of the layers' names, what those have in common that it covers.
+# Pattern -> the part that is common to the names of the layers that it covers.
 PATTERNS = {
     "block 0": "layers.0.",
     "mlp.*": ".mlp.",
@@ -96,7 +96,7 @@ def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, se
     [("llama", Structure.HEADS_AND_NEURONS), ("opt", Structure.ROWS_AND_COLUMNS)],
 )
 def test_maximum_removal_is_possible_and_more_is_not(tmp_path, family, structure):
-    """The maximum in the error message is what a run can remove, to the last weight."""
+    """A run can remove the maximum in the error message, to the last weight."""
     state = make_state(family, structure=structure, sparsity=0.1)
     maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     parameters = state.goal.parameters + state.goal.removed

@@ -127,7 +127,7 @@ def test_bias_is_updated_and_removed_with_its_row_alone(update):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
-    """Costs and update equal those of a model without the earlier removals."""
+    """Costs and update are as in a model without the earlier removals."""
     settings = pruning(BOTH)
     for unit in units(family, settings)[:4]:
         layer, factors = unit.measured, random_factors(unit.measured)

@@ -122,7 +122,7 @@ def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
 
 
 def test_experts_beside_a_shared_one_of_their_width_stay_as_wide_in_plain_files():
-    """Its width in the config is a multiple of that of the others."""
+    """The config states the shared expert's width as a multiple of the others'."""
     model = tiny_model("deepseek_v3")
     pruning = pruning_config(
         structure=Structure.EXPERTS_AND_NEURONS,
