@@ -44,7 +44,7 @@ def test_nearly_all_classes_were_pruned(kind, sizes, with_experts, least):
 
 @pytest.mark.slow
 def test_results_of_the_benchmark_agree_with_the_families():
-    """Of Falcon, it has models with one key and value head alone."""
+    """The benchmark has Falcon models with a single key and value head only."""
     documented = {
         x["type"]: x["outcome"]
         for x in coverage_page.read(coverage_page.RESULTS)

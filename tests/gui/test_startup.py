@@ -66,7 +66,7 @@ def test_settings_are_saved_and_loaded(qtbot):
     settings.pace, settings.size_unit = 1.7, Target.MEMORY
     settings_store.save(settings)
     assert settings_store.load() == settings
-    one, another = settings_store.load(), settings_store.load()  # of two windows
+    one, another = settings_store.load(), settings_store.load()  # two windows
     one.computers, another.pace = ["me@box\tsurgeon"], 0.5
     one.remember_model("two")
     another.remember_model("three")

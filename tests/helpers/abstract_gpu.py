@@ -7,12 +7,12 @@
 
 Tensors of the GPU, and large ones of the host, are `Abstract`: they hold a tensor on
 "meta" and say that they are on "cuda:0" or "cpu". So a block of a model of any size
-runs in seconds. `AbstractGpu` counts by phase what a GPU would do; tensors in a
-`HiddenStore` are counted apart, since where they are depends on the machine, and so are
-those in mapped files.
+runs in seconds. `AbstractGpu` counts the work of a GPU by phase. Tensors in a
+`HiddenStore` are counted apart, since their place depends on the machine, and so are
+tensors in mapped files.
 
-Some numbers are known: those of small tensors that were computed from known ones, such
-as masks of removed rows. Where the engine needs others, these are the answers:
+Small tensors that were computed from known numbers have known numbers, such as masks of
+removed rows. Where the engine needs other numbers, these are the answers:
 
     a number of a tensor    float: 1, int: 0, bool: true
     all, any                true; false, but true for floats
@@ -70,7 +70,7 @@ from tests.helpers.pretended_gpu import (
     shares_memory,
 )
 
-# Of bools, which stand for whole weights, and of integers, which choose experts.
+# Limits of small tensors: bools, which mask weights; integers, which choose experts.
 _SMALL_MASK, _SMALL_CHOICE = 2**27, 2**20
 FLOAT64, FLOAT32, TF32, HALF = "float64", "float32", "tf32", "bfloat16"
 
@@ -80,24 +80,23 @@ _READS = {_aten.index.Tensor, _aten._unsafe_index.Tensor}
 _LOOKUPS = {_aten.embedding.default, _aten.gather.default, _aten.searchsorted.Tensor}
 _SCATTERS = {_aten.scatter_.src}
 _VIEWS = {_aten._unsafe_view.default}  # though its schema does not say so
-_REDUCED = {  # of bools: NumPy takes a tenth of the time for large masks
+_REDUCED = {  # reductions of bools: NumPy takes a tenth of the time for large masks
     _aten.sum.default: np.count_nonzero,
     _aten.any.default: np.any,
     _aten.all.dim: np.all,
 }
 _EXPERTS = "_grouped_mm"  # products of few rows each, which read all of the weights
-_RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
+_RESULT_OF = {_aten.all: True, _aten.any: False}  # results for unknown numbers
 
 
 @dataclass(slots=True)
 class Counts:
-    """What happened in a phase."""
+    """The counts of a phase."""
 
     flops: Counter[tuple[str, str]] = field(default_factory=Counter)  # device, format
-    # Bytes "to GPU" and "to host"; those of a store "stored to GPU" and "stored to
-    # host"; those of other pinned memory "pinned to GPU" and "pinned to host"; those of
-    # mapped files "files to GPU" and "files to host"; and "ahead", from memory while
-    # others compute.
+    # Bytes "to GPU" and "to host"; for a store, "stored to GPU" and so on; for other
+    # pinned memory, "pinned to GPU"; for mapped files, "files to GPU"; and "ahead",
+    # from memory while others compute.
     copied: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)  # by operation
     moved: int = 0  # bytes that other operations read and write on the GPU
@@ -110,8 +109,8 @@ class AbstractGpu(PretendedGpu):
     """Runs operations on shapes, and counts.
 
     Attributes:
-        phase: the phase to which what follows is counted.
-        counts: by phase.
+        phase: the phase that counts the next operations.
+        counts: counts by phase.
         places: live bytes of the GPU, the host and the stores.
     """
 
@@ -122,12 +121,12 @@ class AbstractGpu(PretendedGpu):
         self.where = "host"  # new tensors of the host are; or "stored", or "files"
         self.kinds: dict[str, set[int]] = {"stored": set(), "files": set()}
         self._pinned: set[int] = set()
-        self._results: dict[Any, Any] = {}  # of operations on "meta"
+        self._results: dict[Any, Any] = {}  # layouts of results, by operation
         self._phase = ""
 
     @property
     def phase(self) -> str:
-        """The phase to which what follows is counted."""
+        """The phase that counts the next operations."""
         return self._phase
 
     @phase.setter
@@ -198,7 +197,7 @@ class AbstractGpu(PretendedGpu):
             return args[0]
         tensors = tensors_of((args, kwargs))
         target = self._target(func, args, kwargs, tensors)
-        if target == META:  # of a model that is being made
+        if target == META:  # a model is being made
             return func(*args, **kwargs)
         if target != GPU and not any(isinstance(x, Abstract) for x in tensors):
             return self._on_host(func, args, kwargs, tensors)
@@ -284,7 +283,7 @@ class AbstractGpu(PretendedGpu):
                 if _is_one_of(source, keys) or _is_one_of(to, keys):
                     way = f"{kind} {way}"
                     break
-            # What is read from a file is waited for.
+            # The host waits for reads from a file.
             if kwargs.get("non_blocking") and not self.is_in_file(source):
                 way = "ahead"
             self.count.copied[way] += source.nbytes
@@ -407,7 +406,7 @@ _ALGEBRA: dict[str, Callable[..., float]] = {
 
 
 def _format(inputs: list[Tensor], target: torch.device) -> str:
-    """Return the number format of a product: that of its first input."""
+    """Return the number format of a product, by its first input."""
     dtype = next(x.dtype for x in inputs if x.is_floating_point())
     fast = torch.backends.cuda.matmul.allow_tf32
     if dtype == torch.float32 and fast and target == GPU:
@@ -416,7 +415,7 @@ def _format(inputs: list[Tensor], target: torch.device) -> str:
 
 
 def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
-    """Do what `parameter.data = data` does on a real GPU."""
+    """Set the data of a parameter as `parameter.data = data` does on a real GPU."""
     if not isinstance(parameter, Abstract):
         with META:
             shape = shape_of(parameter)

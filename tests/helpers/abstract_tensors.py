@@ -1,7 +1,7 @@
 """Tensors of an abstract GPU: they have a shape and a place, and rarely numbers.
 
 Autocast is done by a mode of its own: the dispatcher knows none for "meta".
-Attention is that of fused kernels: they keep no matrix of scores.
+Attention works like fused kernels: it keeps no matrix of scores.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.decoding import convert
 
-# What can be removed from models without experts.
+# Structures that can be removed from models without experts.
 DENSE = tuple(s for s in Structure if Coupling.EXPERTS not in COUPLINGS.get(s, ()))
 DENSE_COUPLED = tuple(structure for structure in COUPLED if structure in DENSE)
 AUTOMATIC = {"vocabulary": Vocabulary.AUTOMATIC}
@@ -34,7 +34,7 @@ def pruning_config(
 ) -> PruningConfig:
     """Return a config with these settings, if it has them.
 
-    The others are those of an LLM Surgeon run of three shots.
+    The other settings describe an LLM Surgeon run of three shots.
     """
     values = _SURGEON | {"structure": structure, **settings}
     if structure not in DENSE and "method" not in settings:

@@ -25,7 +25,7 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     """Return a job on a model whose loss rises with each removal.
 
     The loss of random models hardly rises and may even fall; here it is 3 plus the
-    removed share plus `loss_of`, and the KL to the original is what it rises by.
+    removed share plus `loss_of`, and the KL to the original is this rise.
     """
     settings.setdefault("method", Method.MAGNITUDE)  # the fastest
     evaluate_model = evaluate

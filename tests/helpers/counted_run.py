@@ -1,8 +1,8 @@
-"""Run the engine on a model of any size without numbers, and count what it does.
+"""Run the engine on a model of any size without numbers, and count its work.
 
-The model is made from its config; nothing is read or written. A run is that of the
-engine, from the evaluation of the original to recovery; loading, texts and export are
-left out, and so is the text that the model writes itself: it is given.
+The model is made from its config; nothing is read or written. The engine runs from the
+evaluation of the original to recovery; loading, texts and export are left out, and the
+model's own text is given.
 
 Four things depend on numbers and are decided here. The second block loses nothing, and
 each unit of the others the same share of its weights. Each ridge fits better than the
@@ -77,8 +77,8 @@ LORA = RecoveryConfig(
 _INTO_RESIDUAL = ("o_proj", "down_proj", "out_proj", "fc2")
 
 
-FULL_WINDOWS, FULL_LENGTH = 128, 2048  # of calibration
-_JUDGING = 16  # of the calibration windows and the model's own
+FULL_WINDOWS, FULL_LENGTH = 128, 2048  # calibration windows, tokens of each
+_JUDGING = 16  # judging windows of a full run, for all texts
 
 
 def counted_job(
@@ -89,8 +89,8 @@ def counted_job(
     """Return a job of one shot on a GPU in 16 bits, a window at a time.
 
     Args:
-        structure: to remove; None: heads and neurons, of any widths.
-        windows: of calibration, a multiple of 8; all others are in proportion.
+        structure: the structure to remove; None: heads and neurons, of any widths.
+        windows: calibration windows, a multiple of 8; all others are in proportion.
         offload: whether blocks are offloaded.
     """
     return RunConfig(
@@ -111,7 +111,7 @@ def counted_job(
 
 @dataclass(frozen=True, slots=True)
 class CountedRun:
-    """What a run has done, and the model that it was done to."""
+    """The GPU of a run, with its counts, and a summary of the model."""
 
     gpu: AbstractGpu
     model: ModelSummary
@@ -225,7 +225,7 @@ def _route_evenly(experts: Any, inputs: tuple[torch.Tensor, ...]) -> None:
 
 
 def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
-    """Return random windows, those of general text included."""
+    """Return random windows, for general text, too."""
     calibration = config.calibration
     generator = torch.Generator().manual_seed(0)
 
@@ -246,7 +246,7 @@ def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
 
 @contextlib.contextmanager
 def _answers() -> Iterator[None]:
-    """Decide what depends on the numbers of tensors."""
+    """Replace the decisions that depend on the numbers of tensors."""
     is_direct, error_of = _BlockRefit.adds_to_residual, NormalEquations.error
     numbers = itertools.count(2)
 
@@ -268,7 +268,7 @@ def _answers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _proportions(windows: int) -> Iterator[None]:
-    """Let the windows that judge recovery, and those of gates, be in proportion.
+    """Scale the windows that judge recovery, and the windows of gates, in proportion.
 
     There is one more to judge: offloaded blocks run one at a time on several alone.
     """
@@ -301,10 +301,10 @@ def extrapolated(
     highest. It depends on the number of windows where experts are refitted.
 
     Args:
-        runs: by their numbers of blocks and windows: two and three blocks with two
-            numbers of windows, and four blocks with the smaller one.
-        blocks: of the whole model.
-        windows: of calibration.
+        runs: runs by their numbers of blocks and windows: two and three blocks with
+            two numbers of windows, and four blocks with the smaller one.
+        blocks: blocks of the whole model.
+        windows: calibration windows of the whole run.
     """
     (b, more_b, *_), (w, more_w) = (sorted(set(x)) for x in zip(*runs, strict=True))
     at_b = (blocks - b) / (more_b - b)
@@ -346,8 +346,8 @@ def extrapolated(
 def _even_selection(units, costs: Mapping, pruning, budget: int) -> Selection:
     """Select the cheapest candidates of each unit, the same share of its weights.
 
-    The second block keeps all, so that the largest matrices are those of whole layers,
-    and offloaded blocks before and after it are there.
+    The second block keeps all: the largest matrices then belong to whole layers, and
+    there are offloaded blocks before and after it.
     """
     del pruning
     of_unit = {u.measured.name: sum(x.weights for x in u.layers) for u in units}

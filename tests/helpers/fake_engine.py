@@ -103,7 +103,7 @@ OUTSIDE_OF_SHOTS = (
 STAGES_OF_A_SHOT = (
     Stage.CURVATURE,
     Stage.DAMPING,
-    Stage.CURVATURE,  # of the windows that were held out
+    Stage.CURVATURE,  # for the held-out windows
     Stage.SELECTION,
     Stage.UPDATE,
     Stage.EVALUATION,
@@ -111,7 +111,7 @@ STAGES_OF_A_SHOT = (
 STARTED = EngineStarted(
     version("surgeon"), os.uname().nodename, f"{os.environ.get('XDG_DATA_HOME')}/runs"
 )
-UNITS = 6  # of work in each stage
+UNITS = 6  # units of work per stage
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
 NO_SPACE = "There is not enough space for the new files."
@@ -139,12 +139,12 @@ class FakeEngine:
         self._ended = threading.Event()
         self._run = ""
         self._pause = 0.0  # seconds per unit of work
-        self._config = RunConfig()  # of the latest run
+        self._config = RunConfig()  # config of the latest run
         self._cancelled: set[str] = set()
         self._stopped: set[str] = set()
-        self._log: RunFolder | None = None  # of the current run
+        self._log: RunFolder | None = None  # folder of the current run
         self._gate = Gate()
-        self._locks = ExitStack()  # of the run that is being worked on
+        self._locks = ExitStack()  # locks of the current run
         self._samples = itertools.count()
 
     def serve(self) -> None:
@@ -304,7 +304,7 @@ class FakeEngine:
         self._finish(read_config(self._log.config_path), folder, done)
 
     def _finish(self, config: RunConfig, folder: str, done: int) -> None:
-        """Run the shots after those that are done, and what follows."""
+        """Run the remaining shots and the stages after them."""
         model, shots = model_summary(config.model.source), config.pruning.shots
         sparsity = goal_of(config.pruning, model, file_form(config, model)).sparsity
         for shot in range(done + 1, shots + 1):

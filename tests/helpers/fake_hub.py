@@ -31,12 +31,12 @@ class FakeHub:
         self.stalls_after = 0  # stall once after so many bytes; 0: never
         self.stalls = ""  # name of a file, or "api", that never arrives
         self.damages = ""  # name of a file that arrives damaged
-        self.describes = lambda found: found  # changes what it says of a model
+        self.describes = lambda found: found  # changes the description of a model
         self.found = []  # response to a search: entries, or bytes
         self.searches: list[dict[str, list[str]]] = []  # parameters of the searches
         self.redirects: dict[str, str] = {}  # other addresses by file name
         self.endless = ""  # name of a file, or "api", whose bytes do not end
-        self.headers: dict[str, str] = {}  # of every file
+        self.headers: dict[str, str] = {}  # sent with every file
         self.knows_ranges = True
         self.sent: dict[str, int] = {}  # bytes sent by file name
         self.tokens: set[str] = set()  # access tokens received
@@ -59,7 +59,7 @@ class FakeHub:
 
 @contextmanager
 def used_hub(monkeypatch, home):
-    """Let this process and those it starts use a fake Hub, with a cache in a folder."""
+    """Let this process and its children use a fake Hub, with a cache in a folder."""
     from huggingface_hub import constants
 
     with FakeHub() as hub:

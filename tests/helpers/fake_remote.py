@@ -16,8 +16,8 @@ def remote_command(state: Path, *options: str, module: str = "") -> str:
 
     Args:
         state: The folder of its files.
-        options: Those of the fake engine.
-        module: Of the engine; empty: a fake one.
+        options: Options of the fake engine.
+        module: Module of the engine; empty: a fake one.
     """
     variables = (
         f"PYTHONPATH={ROOT}",

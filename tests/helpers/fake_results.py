@@ -41,7 +41,7 @@ from tests.helpers.fake_machine import COUPLED, COUPLINGS
 from tests.helpers.mixtures import MIXTURE, mixture_summary
 
 COMPARED_TOKENS = 512
-WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32
+WHOLE_BYTES = 2_828_736 * 4  # all parameters in float32
 PRUNED_BYTES = 2_098_829 * 4
 HEADER_BYTES = 8_192
 RAGGED = "No plain model has these widths: 500 and 512."

@@ -1,4 +1,4 @@
-"""Run folders like those of the engine, for runs that never took place."""
+"""Run folders as the engine writes them, for runs that never took place."""
 
 import os
 from dataclasses import replace

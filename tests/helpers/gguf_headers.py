@@ -7,8 +7,8 @@ def gguf_header(*entries: tuple[str, int, bytes], count: int | None = None) -> b
     """Return a header with these entries: key, type, packed value.
 
     Args:
-        entries: what the header holds.
-        count: how many entries it says to hold; None: as many as it does.
+        entries: the entries.
+        count: the number of entries that it states; None: the true number.
     """
     count = len(entries) if count is None else count
     head = b"GGUF" + struct.pack("<IQQ", 3, 0, count)

@@ -76,7 +76,7 @@ def results(folder) -> dict[str, bytes]:
 
 
 def report_without_times(folder):
-    """Return what a run reports and what must not depend on its speed."""
+    """Return the parts of a run's report that must not depend on its speed."""
     report = RunFolder(folder).read_report()
     shots = [msgspec.structs.replace(shot, seconds=0) for shot in report.shots]
     recovered = report.recovered and msgspec.structs.replace(
@@ -86,7 +86,7 @@ def report_without_times(folder):
 
 
 def assert_same_result(folder, whole):
-    """Check that a run gave what another gave, and left no saved state."""
+    """Check that two runs gave one result, and that the first left no saved state."""
     assert results(folder) == results(whole)
     assert report_without_times(folder) == report_without_times(whole)
     assert not RunFolder(folder).saved_state.path.exists()

@@ -43,7 +43,7 @@ class LoopbackSsh:
         self._write_client_files()
         self._log = (folder / "server.log").open("wb")
         self._server: subprocess.Popen[bytes] | None = None
-        self._stopped: list[subprocess.Popen[bytes]] = []  # that have connections
+        self._stopped: list[subprocess.Popen[bytes]] = []  # may have connections
         self.start()
 
     @property

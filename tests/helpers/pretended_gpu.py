@@ -4,9 +4,9 @@
         model.to("cuda")        # its tensors are `Pretended` from now on
 
 A `Pretended` tensor says "cuda:0" to Python and holds its numbers in a CPU tensor.
-`PretendedGpu` sees every operation of torch: it runs those of pretended tensors on the
-held ones, and raises `DeviceMismatchError` where CUDA would refuse to mix devices. It
-counts bytes on the GPU, their peak, copies from and to the host, and waits of the host.
+`PretendedGpu` sees every operation of torch: it computes with the held tensors, and
+raises `DeviceMismatchError` where CUDA would refuse to mix devices. It counts bytes on
+the GPU, their peak, copies from and to the host, and waits of the host.
 
 To the C++ code of torch, a pretended tensor is on the device "meta": a build without
 CUDA knows no guards for CUDA. Where C++ asks for a new tensor on "meta", it means the
@@ -151,7 +151,7 @@ class PretendedGpu(TorchDispatchMode):
     copied: Counter[str] = field(default_factory=Counter)
     waits: int = 0
     doubles: int = 0
-    meta_contexts: int = 0  # of `torch.device("meta")`, whose tensors are being made
+    meta_contexts: int = 0  # calls in progress within `torch.device("meta")`
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ class PretendedGpu(TorchDispatchMode):
 
 
 def histogram(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return `histc` of integers, too, which that of a CPU does not take."""
+    """Return `histc`, also of integers, which torch refuses on a CPU."""
     return _aten.histc.default(x.float(), *args, **kwargs).to(x.dtype)
 
 
@@ -302,7 +302,7 @@ def _if_on_host(x: Pretended) -> dict[int, Pretended]:
 
 
 def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
-    """Do what `parameter.data = data` does on a real GPU.
+    """Set the data of a parameter as `parameter.data = data` does on a real GPU.
 
     A parameter is a pretended tensor from the first time on, wherever it is.
     """
@@ -326,7 +326,7 @@ def pretended_gpu(
     """Let torch have a GPU with `memory` bytes during the block.
 
     Args:
-        memory: of the GPU.
+        memory: memory of the GPU, in bytes.
         gpu: another kind of GPU; None: a new `PretendedGpu`.
     """
     gpu = gpu or PretendedGpu(memory)

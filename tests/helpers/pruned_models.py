@@ -29,8 +29,8 @@ from tests.helpers.units import zeroed
 LENGTH = 24
 TEXT = torch.arange(40).view(2, 20) % VOCABULARY
 NOWHERE = ModelSource("Tiny", Path("nowhere"))
-RELATIVE = 1e-4  # of the largest logit
-# What is removed as a whole, by block; "block" stands for both.
+RELATIVE = 1e-4  # tolerance, relative to the largest logit
+# Parts that are removed as a whole, by block; "block" stands for both.
 CASES = {
     "first attention": {0: "heads"},
     "last attention": {-1: "heads"},
@@ -75,7 +75,7 @@ def without(
     choose: Callable[[Any], Tensor],
     structure: Structure = Structure.HEADS_AND_NEURONS,
 ) -> CompactionPlan:
-    """Write zeros for what `choose` selects of each unit, and return the plan."""
+    """Write zeros for the candidates that `choose` selects, and return the plan."""
     units = units_of(pruning_config(structure=structure), model)
     return plan_of(units, zeroed(units, choose))
 
@@ -101,7 +101,7 @@ def masked(family: str, structure: Structure):
 
 
 def without_depth(model, parts: dict[int, str], widths: bool = False) -> CompactionPlan:
-    """Write zeros for what is removed of a model, and return the plan.
+    """Write zeros for the removed parts of a model, and return the plan.
 
     Args:
         model: changed in place.

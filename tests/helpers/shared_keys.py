@@ -17,7 +17,7 @@ from transformers import (
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer
 
 # The heads of block 0 alone can be removed. Blocks 1 and 2 write keys and values; two
-# blocks read those of block 1.
+# other blocks read the ones of block 1.
 BLOCKS = 6
 SMALL = {
     "vocab_size": VOCABULARY,

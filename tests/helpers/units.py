@@ -76,7 +76,7 @@ def random_gates(layer, seed: int = 0) -> GateGradients:
 
 
 def random_measurement(unit, seed: int = 0) -> Measured:
-    """Return what the method of a unit needs, at random."""
+    """Return random measurements of the kind that the method of a unit needs."""
     if unit.method.needs is Needs.GATES:
         return random_gates(unit.measured, seed)
     return random_factors(unit.measured, seed)
@@ -103,7 +103,7 @@ def removals_of(unit, *candidates: int) -> Tensor:
 
 
 def zeroed(parts, choose: Callable[[Any], Tensor]) -> dict[str, Tensor]:
-    """Write zeros for what `choose` selects of each unit; return the masks by name."""
+    """Write zeros for the candidates that `choose` selects; return masks by name."""
     removed = {}
     for unit in parts:
         removed[unit.measured.name] = mask = choose(unit)
@@ -121,7 +121,7 @@ def write(unit, updated) -> None:
 
 
 def selected(parts, settings: PruningConfig, budget: int):
-    """Return what is selected of units with random measurements, and those."""
+    """Return a selection from units with random measurements, and the measurements."""
     factors = factors_of(parts)
     costs = {
         unit.measured.name: unit.removals(

@@ -51,7 +51,7 @@ def _look(node: ast.AST, found: list[str], *, is_shown: bool) -> None:
     elif isinstance(node, ast.keyword) and node.arg in _SHOWN_ARGUMENTS:
         is_shown = True
     elif isinstance(node, ast.keyword) and node.arg == "name":
-        is_shown = False  # of an object, for tests
+        is_shown = False  # the name of an object, for tests
     elif isinstance(node, ast.Call) and called(node) not in _TRANSPARENT:
         is_shown = called(node) in _SHOWING
     elif isinstance(node, ast.Constant) and _has_words(node.value, is_shown):

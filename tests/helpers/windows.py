@@ -194,7 +194,7 @@ def wait_for_status(qtbot, window, status):
 
 
 def wait_until(qtbot, condition):
-    """Wait until `condition` returns what counts as true."""
+    """Wait until `condition` returns a true value."""
     qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
 
 

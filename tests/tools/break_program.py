@@ -38,7 +38,7 @@ _OTHER = {
 
 @dataclass(frozen=True)
 class Place:
-    """A token of a module, and what stands there when the program is broken."""
+    """A token of a module, and the token that replaces it to break the program."""
 
     path: str
     line: int  # from 1
@@ -85,7 +85,7 @@ def tests_beside(path: str, root: Path = ROOT) -> str:
 
 
 def tests_beyond(path: str, root: Path = ROOT) -> list[str]:
-    """Return the tests that can import a module: those of a package, or all others.
+    """Return the tests that can import a module; empty: all tests.
 
     The window does not know most rooms of the engine, and the engine no window.
     """

@@ -246,7 +246,7 @@ def test_cancel_ends_the_run(listen):
 
 
 class Silent:
-    """A client of an engine that only says what it is told to."""
+    """A client of an engine that only reports the events it is given."""
 
     def __init__(self):
         self.ended, self.sent, self.events = False, [], []

@@ -18,7 +18,7 @@ from tests.helpers.queued_runs import queued
 HISTORY = (shot_finished(1, 2, 0.3),)  # without it, there is nothing to keep
 NOT_BUSY = ("(Pause)", "(Finish here)", "(Cancel…)")
 IN_PROGRESS = ("Pause", "Finish here", "Cancel…")
-# status: Pause, Finish here, Cancel; in brackets what is disabled
+# status: Pause, Finish here, Cancel; in brackets if disabled
 APPEARANCE = dict.fromkeys(Status, NOT_BUSY) | {
     Status.STARTING: IN_PROGRESS,
     Status.RUNNING: IN_PROGRESS,

@@ -193,7 +193,7 @@ def test_samples_are_steps_of_a_run():
     samples = SamplesConfig(after_shots=True)
     job = replace(JOB, samples=samples, recovery=RecoveryConfig(Recovery.REFIT))
     steps = steps_of(timeline_of(job, 2))
-    assert (Stage.SAMPLING, 0) in steps  # of the original
+    assert (Stage.SAMPLING, 0) in steps  # the original's own text
     assert [step for step in steps if step[0] is Stage.GENERATION] == [
         (Stage.GENERATION, shot) for shot in (1, 2, 0)
     ]

@@ -36,7 +36,7 @@ class Shown(NamedTuple):
     remaining: float
     truth: float
     stage: Stage | None
-    readable: float  # what the window shows
+    readable: float  # seconds that the window shows
 
 
 @functools.cache

@@ -45,7 +45,7 @@ from tests.helpers.mixtures import (
 )
 
 MODEL, DENSE = mixture_summary(), model_summary()
-REMOVED = (0, 4, 8, 12)  # of each block
+REMOVED = (0, 4, 8, 12)  # number of experts per block
 
 
 def run_with(removed=REMOVED) -> RunState:

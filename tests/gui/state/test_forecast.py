@@ -52,7 +52,7 @@ def test_points_are_finished_runs_of_the_model_the_structure_and_the_method():
         replace(record(), outcome=RunOutcome.CANCELLED),
     ]
     (point,) = points_of(records, RunConfig(), MODEL, NOW)
-    assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
+    assert (point.share, point.divergence) == (0.3, 0.5)  # the worst text
     tokens = PruningConfig(vocabulary=Vocabulary.TOKENS, vocabulary_tokens=1_500)
     removed = [record(config=RunConfig(pruning=tokens))]
     assert points_of(removed, RunConfig(), MODEL, NOW) == ()

@@ -98,7 +98,7 @@ def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     assert "Measure, shot 3 of 3" in labels(later)
     views = {each.part: each for each in parts_of(later, 75.0)}
     assert views[Part.REMOVE].mark is Mark.NEXT
-    assert views[Part.REMOVE].seconds == 10.0  # of the shot before
+    assert views[Part.REMOVE].seconds == 10.0  # as in the shot before
     assert stages.time(views[Part.REMOVE]) and stages.time(views[Part.MEASURE])
     last = with_events(later, 80.0, StageStarted(Stage.UPDATE, 3))
     assert marks(last)[Part.MEASURE] is Mark.DONE

@@ -384,7 +384,7 @@ def test_requested_run_waits_for_the_engine(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
     state = run_state.resume_requested("run-9", earlier, 990.0, saved_seconds=25.0)
     assert state.status is Status.STARTING
-    assert with_events(state, 1000.0, RunResumed(1, 25.0)) is state  # of another run
+    assert with_events(state, 1000.0, RunResumed(1, 25.0)) is state  # for another run
     state = run_state.apply(state, Envelope("run-9", 1000.0, RunResumed(1, 25.0)))
     assert_goes_on(state)
 

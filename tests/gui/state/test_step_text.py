@@ -225,7 +225,7 @@ def test_section_has_the_problem_with_its_languages(tmp_path):
 
 
 def test_outcome_has_the_figures_of_the_file():
-    """Those of the weights in memory would make a run that only quantizes exact."""
+    """By the weights in memory, a run that only quantizes would be exact."""
     result = exported("there", PruningConfig(), ExportConfig())
     result = msgspec.structs.replace(result, fidelity=(fidelity(0.7, 0.6, 19.0),))
     run = finished(shot_finished(1, 1, 0.3), exported=result)

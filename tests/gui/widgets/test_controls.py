@@ -85,7 +85,7 @@ def test_box_shows_the_short_form_of_a_choice(qtbot):
     box.addItems(["All outcomes", "Failed"])
     box.setItemData(0, "Outcome", SHORT)
     assert box.shown_text == "Outcome"
-    assert box.currentText() == "All outcomes"  # of the list, and read aloud
+    assert box.currentText() == "All outcomes"  # in the list, and read aloud
     box.setCurrentIndex(1)
     assert box.shown_text == "Failed"
 

@@ -257,7 +257,7 @@ def test_invalid_config_shows_its_error(qtbot, form):
     assert problem.text() == ""
     assert not box.property("invalid")
     box.setValue(500)
-    form.show_config(PruningConfig(shots=5))  # discards what was refused
+    form.show_config(PruningConfig(shots=5))  # discards the refused input
     assert box.value() == 5
     assert problem.text() == ""
 

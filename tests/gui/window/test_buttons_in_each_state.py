@@ -60,7 +60,7 @@ WITH_A_RUN = IN_PROGRESS | ENDED | {S.REOPENED}
 WITH_A_MODEL = {S.READY} | IN_PROGRESS | ENDED
 WITHOUT_A_MODEL = {S.EMPTY, S.REOPENED}
 
-# (states in which they are enabled, reason, object names). Those that are not listed
+# (states in which they are enabled, reason, object names). Controls that are not listed
 # need more: a selection, an open question, another task, an enlarged chart.
 SPECIFICATION = (
     (

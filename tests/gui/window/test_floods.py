@@ -18,7 +18,7 @@ from tests.helpers.windows import find, load_and_wait, run_of
 RATE = 5_000  # events a second
 # Processor seconds between two turns of the event loop; a slow processor needs 0.25.
 MAX_GAP = 0.4
-SECONDS = 1.0  # of all floods
+SECONDS = 1.0  # total length of all floods
 ATTEMPTS = 3  # on a busy machine more events arrive per turn
 ONE_SHOT = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),

@@ -122,7 +122,7 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
     settle()
     before = box.mapTo(area, QPoint()).y()
     scrolled = area.verticalScrollBar().value()
-    box.setValue(box.maximum())  # the problem is that of the target
+    box.setValue(box.maximum())  # the target gets a problem
     settle()
     assert window.session.state.problems
     qtbot.waitUntil(lambda: box.mapTo(area, QPoint()).y() == before)

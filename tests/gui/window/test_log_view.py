@@ -1,4 +1,4 @@
-"""The log keeps all lines, shows those that match its filters, and can be saved."""
+"""The log keeps all lines, shows the lines that match its filters, and can be saved."""
 
 import pytest
 from PySide6.QtWidgets import QPlainTextEdit

@@ -107,7 +107,7 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    type_size(window, "70.0 %")  # of the next run
+    type_size(window, "70.0 %")  # for the next run
     assert window.session.state.config.pruning.sparsity == 0.7
     assert run_of(window).config == LONG
     trigger(window, "cancel_action")

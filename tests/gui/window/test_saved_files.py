@@ -1,4 +1,4 @@
-"""What the window says of files that it has saved, and the copy for LM Studio."""
+"""Messages of the window about saved files, and the copy for LM Studio."""
 
 import time
 from dataclasses import replace
@@ -111,7 +111,7 @@ def test_saved_report_is_announced_with_its_folder(
     window = make_finished()
     window.runs.reports.finish_writing()
     qtbot.wait(1)
-    assert shown(window, "saved_label") == ""  # that of the run itself
+    assert shown(window, "saved_label") == ""  # the run's own report is not announced
     trigger(window, "report_html_action")
     dialog = window.findChild(QFileDialog)
     dialog.fileSelected.emit(str(tmp_path / "mine.html"))

@@ -1,4 +1,4 @@
-"""What the page New says of the draft: title, warnings, an alternative, the end."""
+"""The headline of a draft: title, warnings, an alternative, the end."""
 
 from dataclasses import replace
 

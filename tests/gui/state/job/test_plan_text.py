@@ -1,4 +1,4 @@
-"""What is said before a run: sizes, other ways to make as small a file, resources."""
+"""Sentences before a run: sizes, other ways to make as small a file, resources."""
 
 from dataclasses import replace
 

@@ -56,7 +56,7 @@ def test_names_of_runs_have_the_tokens():
         assert planned in title.replace(SPACE, " ")
     automatic = with_vocabulary(AUTOMATIC)
     assert title_of("", "", automatic).endswith("prunable weights, fewer tokens")
-    for config in (job, automatic):  # a file has those that the run has left
+    for config in (job, automatic):  # a file has the tokens that the run has left
         name = title_of("", "", config, 90_000_000, None, TokensRemoved(2_048, 1_600))
         assert name.endswith(f"90.0{SPACE}MB, 1,600 tokens")
         assert title_of("", "", config, 90_000_000).endswith(f"90.0{SPACE}MB")

@@ -264,7 +264,7 @@ def test_title_has_the_target_until_there_is_a_file(tmp_path):
     running = read_record(write_run(tmp_path, "a", config, ending="killed"))
     title = run_text.title(running)
     assert title.replace("\xa0", " ").endswith("30 % fewer prunable weights")
-    assert name_of(read_state(tmp_path / "a")) == title  # of its page
+    assert name_of(read_state(tmp_path / "a")) == title  # title of its page
     finished = read_record(write_run(tmp_path, "b", config))
     assert finished.file_bytes == 8_403_508
     assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.4 MB"

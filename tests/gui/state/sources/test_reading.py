@@ -1,4 +1,4 @@
-"""What the engine has yet to read of the draft, and what a preview says about it."""
+"""The model and texts of a draft before the engine reads them, and their previews."""
 
 from dataclasses import replace
 

@@ -214,7 +214,7 @@ def test_only_different_settings_are_listed(runs):
     assert heads == same != neurons
     assert table["Shots"] == ("3\xa0shots", "4\xa0shots", "3\xa0shots")
     patterns = settings_list.differences([job(), job(structure=Structure.N_M)])
-    # What does not apply is a dash.
+    # A dash stands for a setting that does not apply.
     assert {row[0]: row[1:] for row in patterns}["Pattern"] == ("\N{EN DASH}", "2:4")
     assert settings_list.differences([job(), job()]) == ()
 
@@ -320,7 +320,7 @@ def test_measure_can_be_chosen_and_points_say_their_values(view, runs):
 def test_table_follows_the_context(view, runs):
     card = find(view, "compare_files_chart", FilesCard)
     box = card.findChild(QDoubleSpinBox, "compare_context_box")
-    assert box.value() == 512  # of the model
+    assert box.value() == 512  # the model's limit
     assert "Memory, 512 tokens" in [row[0] for row in card.rows()]
     box.setValue(100_000)
     rows = {row[0]: row[1:] for row in card.rows()}

@@ -1,4 +1,4 @@
-"""The dialog for files of another computer; the fake engine lists those of this one."""
+"""The dialog for files of another computer; the fake engine lists local files."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -115,7 +115,7 @@ def test_size_at_the_handle_is_read_aloud(curve):
 
 
 def test_each_part_is_painted(qtbot, curve):
-    """Each difference of what is shown changes the picture."""
+    """Each difference in the values changes the picture."""
     widget, _ = curve
 
     def picture(found=FOUND, bands=BANDS, share=0.3):
@@ -137,7 +137,7 @@ def test_each_part_is_painted(qtbot, curve):
     beyond = picture(replace(FOUND, points=(RunPoint("Nov 3", 0.99, 0.1),)))
     assert beyond == pictures[0]  # a run that the limits no longer allow
     other = RunPoint("Nov 3", 0.3, 0.1, has_format=False)
-    assert picture(replace(FOUND, points=(other,))) == pictures[0]  # of another size
+    assert picture(replace(FOUND, points=(other,))) == pictures[0]  # another format
     unknown = replace(FOUND, basis=Basis.NOTHING)
     assert picture(unknown) == picture(unknown, bands=BANDS[:1])  # no verdicts
     assert picture(unknown) != picture(unknown, share=0.5)

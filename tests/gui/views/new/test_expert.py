@@ -46,7 +46,7 @@ def test_every_setting_has_an_input_in_expert_or_beside_the_curve(place):
 
 
 def offered(place):
-    """Return what the search offers."""
+    """Return the labels that the search offers."""
     place.open_expert(Step.MODEL)
     edit = find(place, "expert_search_edit", QLineEdit)
     find(place, "new_page").setFocus()
@@ -56,7 +56,7 @@ def offered(place):
 
 
 def found_by(place, typed):
-    """Return what typing into the search leaves of what it offers."""
+    """Return the labels that the search finds for a typed text."""
     offered(place)
     edit = find(place, "expert_search_edit", QLineEdit)
     edit.textEdited.emit(typed)
@@ -101,7 +101,7 @@ def test_search_offers_every_setting_in_use_once(active):
 def test_search_opens_the_section_and_gives_the_focus(qtbot, active):
     assert "Minimum density" in offered(active)
     density = find(active, "pruning_min_density")
-    assert not density.isVisible()  # of an advanced section
+    assert not density.isVisible()  # in an advanced section
     choose(active, "Minimum density")
     qtbot.waitUntil(density.hasFocus)
     assert density.isVisible()

@@ -221,7 +221,7 @@ def test_nearest_size_that_can_be_reached_is_a_click(
     assert f"to {reached} MB, likely" in line(place, "plan_label")
     assert not use.isVisible()
     place.session.draft.reject_edit(Step.TARGET, "A limit is refused.")
-    assert line(place, "plan_label") == ""  # it would be that of the edit before
+    assert line(place, "plan_label") == ""  # it would describe the edit before
     assert not use.isVisible()  # it is no problem of the size
 
 

@@ -328,7 +328,7 @@ def check_shades(written, theme):
                 assert color == (QColor(expected).name() if expected else None), index
 
 
-@pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen
+@pytest.mark.qt_log_ignore("does not support raise")  # from the tooltip, offscreen
 def test_text_stays_at_its_end_in_a_lower_view(qtbot):
     view = TextView("playground_pruned_text")
     qtbot.addWidget(view)

@@ -1,4 +1,4 @@
-"""What a file has lost: rows, answers, and the command that judges it."""
+"""The losses of a file: rows, answers, and the command that judges it."""
 
 from dataclasses import replace
 

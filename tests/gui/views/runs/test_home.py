@@ -91,7 +91,7 @@ def test_cards_are_painted_in_every_state(home, tmp_path, qtbot):
     home.runs.refresh()
     wait_until(qtbot, lambda: any("damaged" in title for title in titles(home)))
     wait_until(qtbot, lambda: len(titles(home)) == 7)
-    assert len(set(titles(home))) == 7  # also those of equal jobs
+    assert len(set(titles(home))) == 7  # even for equal jobs
     choose(home, "damaged")
     assert home.grab().toImage() != before
 

@@ -186,6 +186,6 @@ def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(
     assert mark(window) is Mark.PROBLEM
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).exported is not None
-    assert mark(window) is Mark.PROBLEM  # of the next run
+    assert mark(window) is Mark.PROBLEM  # a problem for the next run
     folder.edited.emit("")
     assert mark(window) is Mark.READY

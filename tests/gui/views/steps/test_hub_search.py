@@ -145,7 +145,7 @@ def test_found_model_is_chosen_as_a_typed_name(qtbot, window):
     click(window, "search_choose_button")
     assert window.session.state.config.model.source == "hf://someone/small"
     assert find(window, "download_card").isVisible()
-    assert not request_of(window).id  # what it found is forgotten
+    assert not request_of(window).id  # the results are forgotten
 
 
 def test_unsupported_model_cannot_be_chosen(qtbot, window):

@@ -252,7 +252,7 @@ def test_undo_restores_presets_and_sizes(qtbot, window):
     before = session.state.config
     type_size(page, "70 %")  # 2:4 removes at most half
     assert find(page, "pruning_sparsity_problem").text()
-    undo(page)  # discards what was refused
+    undo(page)  # discards the refused input
     assert find(page, "pruning_sparsity_problem").text() == ""
     assert session.state.config == before
 
