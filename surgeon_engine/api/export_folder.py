@@ -1,4 +1,4 @@
-"""Whether an export may be written to a folder, without looking at what is exported."""
+"""Checks of the folder of an export, without looking at the exported model."""
 
 from __future__ import annotations
 

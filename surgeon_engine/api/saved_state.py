@@ -102,7 +102,7 @@ class SavedTraining(msgspec.Struct, frozen=True):
 
 
 class ResumePoint(NamedTuple):
-    """Where a run goes on from its saved state."""
+    """The point where a run goes on from its saved state."""
 
     seconds: float = 0.0  # working time until then
     stage: Stage | None = None  # stage in progress; None: a shot has ended

@@ -21,7 +21,7 @@ _ALPHA = 0.01
 
 
 class Verdict(StrEnum):
-    """How a model compares with the original, from the best to the worst."""
+    """The verdict on a model against the original, from the best to the worst."""
 
     NEARLY_SAME = "nearly the same"
     CLOSE = "close to the original"

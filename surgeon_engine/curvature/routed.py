@@ -25,7 +25,7 @@ Inputs = tuple[Tensor, ...]  # arguments of the module with the experts
 
 
 class RoutedTokens:
-    """How many tokens are routed to each expert."""
+    """The number of tokens that are routed to each expert."""
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
         self._counts = _zeros(layers, torch.int64)

@@ -1,4 +1,4 @@
-"""Where a model comes from: its name on the Hub, its license and its languages.
+"""The origin of a model: its name on the Hub, its license and its languages.
 
 The card of a model on the Hub (README.md) and the header of a GGUF file state them. The
 cards that Surgeon writes repeat them, so that later exports of a run find them.

@@ -54,7 +54,7 @@ class Replies:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Whether each model gets an item of a probe right."""
+    """The answers of both models to an item of a probe, and whether they are right."""
 
     prompt: str
     original: str  # answers

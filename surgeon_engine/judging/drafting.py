@@ -1,4 +1,4 @@
-"""How much faster the original writes if a file drafts its tokens, in llama.cpp.
+"""The speedup of the original if a file drafts its tokens, in llama.cpp.
 
 The draft model writes some tokens, and the original reads them all at once: it keeps
 the ones it would have written, and adds one (Leviathan et al., arXiv 2211.17192).

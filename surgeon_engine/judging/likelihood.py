@@ -1,4 +1,4 @@
-"""How likely a model finds texts: given answers, and continuations to choose from."""
+"""The likelihood of texts under a model: answers, and continuations to choose from."""
 
 from __future__ import annotations
 

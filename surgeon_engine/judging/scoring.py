@@ -1,4 +1,4 @@
-"""Whether an answer is right: rules without a model."""
+"""Rules that tell whether an answer is right, without a model."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """How the blocks of a model follow each other, on any text."""
+    """The data flow between the blocks of a model, for any text."""
 
     dim: int  # dimension of the windows in hidden states
     others: int | None  # outputs beside hidden states; None: blocks return a tensor

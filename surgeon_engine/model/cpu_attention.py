@@ -104,7 +104,7 @@ def _added(mask: Tensor, windows: int, shared: int) -> Tensor:
 
 
 class _Scores(NamedTuple):
-    """How the products of queries and keys become weights."""
+    """The rule that turns products of queries and keys into weights."""
 
     scale: float
     is_causal: bool

@@ -61,7 +61,7 @@ PUNCTUATION, NUMBERS = "punctuation", "numbers"  # runs of them
 
 
 class Splits(NamedTuple):
-    """How a tokenizer of bytes splits a text before it merges bytes."""
+    """The rules by which a tokenizer of bytes splits a text before it merges bytes."""
 
     steps: tuple[str, ...]  # names as above, or regular expressions
     ignores_merges: bool  # whether a part in the vocabulary is a token at once

@@ -1,4 +1,4 @@
-"""Whether the matrix products of a model take 16-bit inputs where that is fast."""
+"""Matrix products of a model with 16-bit inputs, where that is fast."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """How much of a resource is needed, and how much is free."""
+    """The needed and the free amount of a resource."""
 
     what: Resource
     needed: float  # bytes or seconds

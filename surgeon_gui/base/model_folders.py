@@ -1,4 +1,4 @@
-"""Where a dialog that opens a model starts."""
+"""The first folder of a dialog that opens a model."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from surgeon_engine.base import formatting
 
 
 class Units(StrEnum):
-    """How sizes in bytes are shown."""
+    """The units of sizes in bytes."""
 
     DECIMAL = "decimal"
     BINARY = "binary"

@@ -1,4 +1,4 @@
-"""What a run has made against the original: file, memory and speed."""
+"""The figures of a run against the original: file, memory and speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the losses of a file: rows by kind of text and test, and answers."""
+"""The known losses of a file: rows by kind of text and test, and answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SAME_TOKEN = tr(
 
 
 class Standing(Enum):
-    """How a file does beside the original in a row."""
+    """The standing of a file against the original in a row."""
 
     KEPT = auto()  # as close as the limits ask for, beyond chance
     OPEN = auto()

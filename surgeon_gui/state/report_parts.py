@@ -1,4 +1,4 @@
-"""What a report consists of, and its sections on what was measured after the run."""
+"""The parts of a report, and its sections on measurements after the run."""
 
 from __future__ import annotations
 

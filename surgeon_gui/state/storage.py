@@ -1,4 +1,4 @@
-"""What takes space on the disk besides the runs: the caches of models and texts.
+"""Disk space besides the runs: the caches of models and texts.
 
 Pure functions of the disk. Programs for the Hub share its cache, so that a model in it
 may be another program's.

@@ -20,7 +20,7 @@ from surgeon_gui.state.run import RunState
 
 @dataclass(frozen=True, slots=True)
 class OnText:
-    """How a file follows the original on one text."""
+    """The fidelity of a file on one text, and its verdict."""
 
     fidelity: Fidelity
     verdict: Verdict

@@ -10,7 +10,7 @@ from surgeon_gui.base.translation import tr
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What both models have written after the same prompt."""
+    """The texts of both models after the same prompt."""
 
     prompt: str
     original: str

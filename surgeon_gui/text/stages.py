@@ -25,7 +25,7 @@ class Part(Enum):
 
 
 class Mark(Enum):
-    """How far a part is."""
+    """The status of a part."""
 
     DONE = "done"
     NOW = "now"

@@ -1,4 +1,4 @@
-"""What the buttons and the menu do with a run."""
+"""The actions for a run behind the buttons and the menu."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum
 
 @dataclass(frozen=True, slots=True)
 class NM:
-    """How many of how many neighboring weights in a row are kept."""
+    """An N:M pattern: N of M neighboring weights in a row are kept."""
 
     pattern: Pattern
 

@@ -107,7 +107,7 @@ SAME_WIDTHS = f'pruning.widths = "{Widths.SAME}"'  # in a job; a `choice` of sen
 
 
 class UpdateKind(StrEnum):
-    """How the kept weights of a layer change when it loses rows and columns."""
+    """The update of a layer's kept weights when it loses rows and columns."""
 
     JOINT = "joint"  # the exact minimizer over all kept weights
     SEPARATE = "separate"  # the sum of row and column updates, as in the paper's code
@@ -139,7 +139,7 @@ class Damping(StrEnum):
 
 
 class Schedule(StrEnum):
-    """How the target sparsity is spread over the shots."""
+    """The spread of the target sparsity over the shots."""
 
     LINEAR = "linear"  # equal steps
     CUBIC = "cubic"  # large steps first
@@ -195,7 +195,7 @@ _DROPPED = Option(Limits(0, 1000), advanced=True, kinds=(Structure.HEADS_AND_NEU
 
 @dataclass(frozen=True, slots=True)
 class PruningConfig:
-    """How much is removed, in which structure, by which costs and updates."""
+    """The amount to remove, the structure, the costs and the updates."""
 
     structure: Structure = Structure.HEADS_AND_NEURONS
     # The remaining MLP width of each pruned layer is a multiple of it; 0: of the number

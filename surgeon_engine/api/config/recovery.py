@@ -34,7 +34,7 @@ class TrainedWeights(StrEnum):
 
 
 class GradientCheckpointing(StrEnum):
-    """Whether a block's activations are computed again for its gradients, or kept."""
+    """Recomputation of a block's activations for its gradients."""
 
     AUTOMATIC = "automatic"  # if memory is short
     OFF = "off"

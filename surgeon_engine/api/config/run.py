@@ -53,7 +53,7 @@ ON_CPU = f'model.device = "{Device.CPU}"'  # in a job; a `choice` of sentences
 
 
 class Offload(StrEnum):
-    """Whether the weights of the blocks are on the host, and not on the device."""
+    """Storage of the blocks' weights on the host instead of the device."""
 
     AUTOMATIC = "automatic"  # where the device has too little memory
     OFF = "off"

@@ -14,7 +14,7 @@ NEW_TOKENS = 32  # tokens per sample
 
 @dataclass(frozen=True, slots=True)
 class SamplesConfig:
-    """Whether the model continues a prompt after each shot, and which one."""
+    """The prompt that the model continues after each shot, if any."""
 
     after_shots: bool = False
     prompt: Annotated[str, Option(used_if="after_shots")] = (

@@ -27,7 +27,7 @@ class Side(StrEnum):
 
 
 class Stop(Enum):
-    """Why a text ends."""
+    """The reason why a text ends."""
 
     LENGTH = "length"  # the requested number of tokens
     END_OF_TEXT = "end of text"  # the model generated an end-of-text token

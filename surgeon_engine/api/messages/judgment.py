@@ -42,7 +42,7 @@ class JudgeSettings:
 
 
 class Outcome(StrEnum):
-    """Whether the file differs from the original beyond chance."""
+    """The outcome of a comparison with the original, beyond chance."""
 
     SAME = "cannot tell apart"
     WORSE = "worse"

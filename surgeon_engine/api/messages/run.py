@@ -66,7 +66,7 @@ class GroupsLeft(msgspec.Struct, frozen=True):
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """How the calibration text uses the experts of a layer of the original."""
+    """The use of a layer's experts by the calibration text, in the original."""
 
     tokens: tuple[Count, ...]  # number of tokens that are routed to each expert
     costs: tuple[float, ...]  # cost of removing each expert, by the method
@@ -217,7 +217,7 @@ def format_estimate(estimate: Estimate, to_text: Callable[[float], str]) -> str:
 
 
 class Fidelity(msgspec.Struct, frozen=True):
-    """How closely a model follows the original on one text, with the protocol."""
+    """The fidelity of a model to the original on one text, with the protocol."""
 
     divergence: Estimate  # KL(original || model), nats per token
     agreement: Estimate  # share of tokens with the same top token
@@ -363,7 +363,7 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
 
 
 class UndoReason(Enum):
-    """Why recovery, or a step of it, was undone."""
+    """The reason why recovery, or a step of it, was undone."""
 
     WORSE = "worse"  # further from the original on held-out windows
     LIMIT = "limit"  # beyond the quality limit

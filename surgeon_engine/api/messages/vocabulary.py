@@ -6,7 +6,7 @@ import msgspec
 
 
 class ScriptLoss(msgspec.Struct, frozen=True):
-    """How many tokens a script loses."""
+    """The tokens that a script loses."""
 
     script: str  # "Common": punctuation, digits and others
     tokens: int  # before

@@ -40,7 +40,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """How the weights of a model are quantized."""
+    """The quantization of a model's weights."""
 
     method: Method
     bits: int = 8  # bits per number in most weights

@@ -32,7 +32,7 @@ OTHERS = say("Remove other parts of the model instead.")
 
 
 class Kind(Enum):
-    """How the name of a token tells its text."""
+    """The encoding of text in the names of tokens."""
 
     BYTES = "bytes"
     PIECES = "pieces"

@@ -30,7 +30,7 @@ _LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Language(NamedTuple):
-    """How texts of a language are written."""
+    """The scripts and letters of a language."""
 
     scripts: tuple[str, ...] = ()
     letters: str = ""  # all of its alphabet, in lower case; empty: all of the scripts

@@ -1,4 +1,4 @@
-"""What else makes a file as small as a pruned one: the whole model in fewer bits.
+"""An alternative that makes as small a file: the whole model in fewer bits.
 
 Rounding to 4 bits or more costs less fidelity than removing a tenth of the weights
 (docs/results.md). Pruning pays where the number of operations counts, and below 4 bits.

@@ -1,4 +1,4 @@
-"""What the page New says of the draft: sizes, expected quality, time. No Qt."""
+"""The headline of the draft: sizes, expected quality, time. No Qt."""
 
 from __future__ import annotations
 

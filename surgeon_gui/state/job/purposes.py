@@ -1,4 +1,4 @@
-"""What a purpose makes of a job: structure, widths and file. No Qt."""
+"""The purposes of a job, and their structure, widths and file. No Qt."""
 
 from __future__ import annotations
 

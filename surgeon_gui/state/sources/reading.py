@@ -1,4 +1,4 @@
-"""What the engine has yet to read of the draft: its model, and texts that are small.
+"""Parts of the draft that the engine has yet to read: its model, and small texts.
 
 The engine reads nothing during a run or another task.
 """

@@ -18,7 +18,7 @@ _PARTS = 10**_DECIMALS
 
 
 class ShareRow(NamedTuple):
-    """What a table shows of one text."""
+    """A row of the table of texts."""
 
     name: str
     share: str

@@ -154,7 +154,7 @@ class CourseView(QWidget):
 
 
 class RemainingCard(QFrame):
-    """How many parameters remain, as a bar and in figures."""
+    """The number of remaining parameters, as a bar and in figures."""
 
     def __init__(self) -> None:
         super().__init__()

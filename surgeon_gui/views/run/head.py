@@ -220,7 +220,7 @@ class RunHead(QWidget):
 
 
 class OutcomeButtons(QWidget):
-    """What can be done with a run that has ended; one button at most is green."""
+    """The actions for a run that has ended; one button at most is green."""
 
     def __init__(self, head: RunHead) -> None:
         super().__init__()

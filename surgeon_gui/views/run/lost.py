@@ -1,4 +1,4 @@
-"""What was lost: rows by kind of text, and where the answers of both models part."""
+"""The losses of a file by kind of text, and the places where the answers part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user can do with a run: the menu of a card, and its questions."""
+"""The actions for a run: the menu of a card, and its questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fewer tokens mean, below the settings of the vocabulary."""
+"""The effects of fewer tokens, below the settings of the vocabulary."""
 
 from __future__ import annotations
 
