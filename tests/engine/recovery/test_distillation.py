@@ -308,7 +308,7 @@ def test_training_goes_on_from_its_saved_state_alone():
     assert torch.equal(step(second, weight), after)
     second.finish()
     assert torch.equal(weight, saved["best.0"])
-    with pytest.raises(RunFolderError, match="of another model"):
+    with pytest.raises(RunFolderError, match="another model"):
         training(rows=4)[0].load(saved)
 
 
