@@ -192,7 +192,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     elif config.pruning.removes_nothing:
         title = tr("{sizes}, nothing is removed").format(sizes=sizes)
     elif config.pruning.has_quality_limit:
-        title = tr("{sizes} at most, as the quality limit allows").format(sizes=sizes)
+        title = tr("{sizes}, as far as the quality limit allows").format(sizes=sizes)
     elif expected is None:
         title = sizes
     else:

@@ -66,9 +66,9 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
     of_prunable = numbers.percent(goal.sparsity, decimals=2)
     of_all = numbers.percent(goal.removed / model.parameters, decimals=2)
     return tr(
-        "{removed} weights are removed: {of_prunable} of the {prunable} prunable "
-        "weights, {of_all} of all parameters. {parameters} parameters "
-        "remain{size}. {file}{limit}"
+        "The target removes {removed} weights: {of_prunable} of the {prunable} "
+        "prunable weights, {of_all} of all parameters. It leaves {parameters} "
+        "parameters{size}. {file}{limit}"
     ).format(
         removed=numbers.whole(goal.removed),
         of_prunable=of_prunable,
@@ -198,6 +198,7 @@ def brief_sizes(
         or _widths(config, model, on_cuda=on_cuda),
         fallback_warning(config, model),
         own_code(config, model),
+        *_quality_limits(config.pruning),
     )
     return "\n".join((parameters, file, *filter(None, facts)))
 

@@ -67,17 +67,18 @@ def test_each_stage_and_level_has_a_name():
 
 def test_plan_states_the_quality_limit():
     text = "The run ends before perplexity rises by more than 5 %."
-    assert text in text_of(
-        plan_text.describe_goal, pruning_config(max_perplexity_increase=5.0)
-    )
-    assert "The run ends" not in text_of(plan_text.describe_goal, PruningConfig())
+    limited = pruning_config(max_perplexity_increase=5.0)
+    for describe in (plan_text.describe_goal, plan_text.brief_sizes):
+        assert text in text_of(describe, limited)
+        assert "The run ends" not in text_of(describe, PruningConfig())
+    assert "The target removes" in text_of(plan_text.describe_goal, limited)
 
 
 def test_goal_states_the_exact_size_in_every_unit():
     goal = text_of(plan_text.describe_goal, PruningConfig())
-    assert "729,907 weights are removed: 30 % of the 2,433,024 prunable weights" in goal
+    assert "removes 729,907 weights: 30 % of the 2,433,024 prunable weights" in goal
     assert "25.8 % of all parameters" in goal
-    assert "2,098,829 parameters remain" in goal
+    assert "leaves 2,098,829 parameters" in goal
     assert "in a file of 8.4 MB in float32" in goal
     assert "The original file takes 11.3 MB" in goal
 

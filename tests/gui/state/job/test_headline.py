@@ -73,7 +73,7 @@ def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
         (job(sparsity=0.0), "11.3 MB to 11.3 MB, nothing is removed"),
         (
             job(max_divergence=0.2),
-            "11.3 MB to 8.4 MB at most, as the quality limit allows",
+            "11.3 MB to 8.4 MB, as far as the quality limit allows",
         ),
         (
             job(Structure.ELEMENTS),
