@@ -158,7 +158,10 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
     name, size = brief_target(config.pruning), numbers.size(goal.weight_bytes)
     if config.pruning.target is not Target.FILE_SIZE:
         name = tr("{target}, file {size}").format(target=name, size=size)
-    return tr("{name}: at most {memory} with {tokens}, fits in {fits}").format(
+    line = tr("{name}: at most {memory} with {tokens}, fits in {fits}")
+    if config.pruning.has_quality_limit:
+        line = tr("{name}: {memory} with {tokens}, as far as the quality limit allows")
+    return line.format(
         name=name,
         memory=numbers.needed_size(memory),
         tokens=numbers.tokens(context),

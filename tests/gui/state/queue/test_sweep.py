@@ -89,6 +89,16 @@ def test_forecast_has_a_line_for_each_target(state):
     assert len(lines) == 9 and lines[-1] == "and 2 more sizes"
 
 
+def test_forecast_with_a_quality_limit_promises_no_memory(state):
+    pruning = replace(state.config.pruning, max_divergence=0.2)
+    limited = replace(state, config=replace(state.config, pruning=pruning))
+    for draft, is_sure in ((state, True), (limited, False)):
+        found = sweep.plan(draft, Target.FILE_SIZE, "8.12", FIRST)
+        line = sweep.forecast(found, state.model)
+        assert ("at most" in line and "fits in" in line) is is_sure
+        assert ("quality limit" in line) is not is_sure
+
+
 def test_files_with_zeros_have_no_forecast(state):
     pruning = PruningConfig(structure=Structure.ELEMENTS)
     state = replace(state, config=replace(state.config, pruning=pruning))
