@@ -31,6 +31,7 @@ from surgeon_engine.api.messages.requests import RUN_ENDS
 from surgeon_engine.api.messages.sources import ModelInspected, ModelSummary
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.file_form import export_form
 from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.job.draft import DraftHistory
@@ -178,6 +179,14 @@ class AppState:
         if self.save_draft is not None or self.shown_run.exported is None:
             return self.save_draft or ExportConfig()
         return ExportConfig(format=suggested_format(self.shown_run.exported))
+
+    @property
+    def save_form(self) -> ExportConfig:
+        """Return these settings with an explicit GGUF format, if the file gets one."""
+        run, wanted = self.shown_run, self.save_config
+        if run.config is None or run.model is None:
+            return wanted
+        return export_form(wanted, run.config, run.model)
 
     def request_of_run(self, kind: RequestKind) -> Request[Any]:
         """Return the latest request of a kind, if it is about the run in view."""

@@ -156,9 +156,9 @@ def save_destination(state: AppState) -> PurePath:
     folder, run_folder = state.save_config.folder, state.shown_run.folder
     if state.computer:  # which has no paths of Windows, as this one may
         there = PurePosixPath(run_folder)
-        default = file_formats.default_folder(there, state.save_config)
+        default = file_formats.default_folder(there, state.save_form)
         return PurePosixPath(folder) if folder else default
-    here = file_formats.default_folder(Path(run_folder), state.save_config)
+    here = file_formats.default_folder(Path(run_folder), state.save_form)
     return expand_path(folder or str(here))
 
 

@@ -129,13 +129,13 @@ class SaveSection(QWidget):
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(state.save_config.format, run.model)
         self._form.disable_choices("dtype", dtypes)
-        self._about.setText(choice_label(state.save_config.format)[1])
+        self._about.setText(choice_label(state.save_form.format)[1])
         size, larger = save_forecast(run, state.save_config)
         show_text(self._size, size)
         show_text(self._larger, larger)
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
-            PurePath(tr("the run folder")), state.save_config
+            PurePath(tr("the run folder")), state.save_form
         )
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         for part in (self._form, self._folder, self._choose):

@@ -8,8 +8,10 @@ from PySide6.QtWidgets import QFileDialog
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.messages.commands import ExportRun
+from surgeon_gui.state.job.checks import save_destination
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.views import bars
 from surgeon_gui.views.run import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
@@ -98,6 +100,16 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     window.session.edit_save_config(ExportConfig(run_of(window).folder))
     assert shown(window, "save_problem")  # there is the run's own export
     assert not is_on(window, "save_button")
+
+
+def test_short_number_format_like_the_original_is_saved_as_a_gguf_file(make_finished):
+    window = make_finished(*SLOW_AFTER)
+    window.session.edit_save_config(ExportConfig())
+    assert find(window, "save_folder").placeholderText().endswith("transformers")
+    window.session.edit_save_config(ExportConfig(dtype=FileDtype.Q8_0))
+    assert find(window, "save_folder").placeholderText().endswith("gguf-q8_0")
+    assert save_destination(window.session.state).name == "gguf-q8_0"
+    assert shown(window, "save_format_note") == choice_label(Format.GGUF)[1]
 
 
 def test_save_and_measurement_can_be_cancelled(make_finished, wait_until_idle):
