@@ -32,7 +32,7 @@ from surgeon_engine.planning.gguf_types import (
 )
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a GGUF file
-_SHORT, _LONG = 32, 256  # numbers in a block
+BLOCK, _LONG = 32, 256  # numbers in a block of a number format, short or long
 _NORMS = 4  # tensors of a block that are no layers, approximately
 
 
@@ -103,7 +103,7 @@ class PlannedFile:
         """
         if self.form.format is not Format.GGUF:
             return 1
-        for multiple in (_LONG, _SHORT) if self.form.dtype in K_FORMATS else (_SHORT,):
+        for multiple in (_LONG, BLOCK) if self.form.dtype in K_FORMATS else (BLOCK,):
             if self.has_widths_in(multiple):
                 return multiple
         return 1
@@ -225,9 +225,9 @@ class PlannedFile:
 
     def _row_of_neurons(self, width: int) -> int:
         multiple = self.pruning.width_multiple or self.needed_multiple
-        if width % multiple == 0 and multiple % _SHORT == 0:
+        if width % multiple == 0 and multiple % BLOCK == 0:
             return multiple
-        return _SHORT if width % _SHORT == 0 else 1  # zeros fill up the rows
+        return BLOCK if width % BLOCK == 0 else 1  # zeros fill up the rows
 
 
 def _expert_width(weights: int, hidden: int) -> int:

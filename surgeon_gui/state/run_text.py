@@ -5,19 +5,23 @@ Pure functions of the state.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.lines import damping_clauses
 from surgeon_engine.api.messages.run import (
+    LayerSparsity,
     Stage,
     UndoReason,
     step_left_out,
 )
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_engine.planning.planned_file import BLOCK, FileForm, planned_file
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import eta
@@ -179,10 +183,28 @@ def planned_export(run: RunState, export: ExportConfig) -> tuple[FileForm, int] 
         return None
     job = replace(run.config, export=export)
     form = file_form(job, run.model)
-    removed = goal.removed_at(run.history[-1].parameters)
+    removed, pruning = goal.removed_at(run.history[-1].parameters), job.pruning
     tokens = run.tokens.after if run.tokens is not None else None
-    file = planned_file(run.model, form, run.config.pruning, tokens)
+    if form.format is Format.GGUF:
+        multiple, zeros = _filled_up(run.layers)
+        pruning, removed = replace(pruning, width_multiple=multiple), removed - zeros
+    file = planned_file(run.model, form, pruning, tokens)
     return form, file.bytes(0 if leaves_zeros(job) else removed)
+
+
+def _filled_up(layers: Sequence[LayerSparsity]) -> tuple[int, int]:
+    """Return the common divisor of the MLP widths in a GGUF file, and its zeros.
+
+    Neurons of zeros fill up the MLPs to whole blocks of numbers.
+    """
+    multiple = zeros = 0
+    for layer in layers:
+        groups = layer.groups
+        if groups and groups.kind == Coupling.NEURONS and groups.of % BLOCK == 0:
+            added = -groups.kept % BLOCK
+            multiple = math.gcd(multiple, groups.of, groups.kept + added)
+            zeros += layer.weights // groups.of * added
+    return multiple, zeros
 
 
 def _goal(run: RunState) -> Goal | None:

@@ -11,8 +11,15 @@ from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import conditions, summarize
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage, TokensRemoved
+from surgeon_engine.api.messages.run import (
+    Estimate,
+    Fidelity,
+    GroupsLeft,
+    Stage,
+    TokensRemoved,
+)
 from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
@@ -376,6 +383,27 @@ def test_failed_export_is_described():
     assert result_text.headline(failed) == "The run failed"
     assert "No space." in result_text.summary(failed)
     assert result_text.quality_facts(RunState()) == ()
+
+
+@pytest.mark.parametrize(
+    ("kept", "filled", "multiple"), [(454, 480, 32), (256, 256, 256), (512, 512, 512)]
+)
+def test_gguf_export_of_free_widths_is_planned_with_its_zeros(kept, filled, multiple):
+    run = run_pages.finished()
+    groups = GroupsLeft("neurons", kept, 512)
+    layers = tuple(
+        msgspec.structs.replace(each, groups=groups if "mlp" in each.name else None)
+        for each in run.layers
+    )
+    last = msgspec.structs.replace(run.history[-1], layers=layers)
+    run = replace(run, history=(last,))
+    mlps = sum(each.weights for each in layers if each.groups)
+    zeros = mlps // 512 * (filled - kept)
+    removed = run.model.parameters - last.parameters - zeros
+    pruning = replace(run.config.pruning, width_multiple=multiple)
+    for dtype in (FileDtype.FLOAT16, FileDtype.Q4_K_M):
+        form, size = planned_export(run, ExportConfig("", Format.GGUF, dtype))
+        assert size == planned_file(run.model, form, pruning).bytes(removed)
 
 
 def test_further_export_has_its_number_format_and_size_beforehand():
