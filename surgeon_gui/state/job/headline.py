@@ -120,6 +120,16 @@ def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:
     return size
 
 
+def place_of_run(config: RunConfig, model: ModelSummary, share: float) -> float:
+    """Return the share at which a draft has the size of a run that kept all tokens."""
+    if leaves_zeros(config):
+        return share
+    form, prunable = file_form(config, model), prunable_weights(config.pruning, model)
+    whole = replace(config.pruning, vocabulary=Vocabulary.WHOLE)
+    size = planned_file(model, form, whole).bytes(floor_share(prunable, share))
+    return planned_file(model, form, config.pruning).removed_for(size) / prunable
+
+
 def basis_text(found: Forecast) -> str:
     """Return what a forecast rests on."""
     count = len(found.points)

@@ -71,6 +71,7 @@ class Curve:
     bands: tuple[Band, ...]
     size_text: Callable[[float], str]  # size at a share
     end_size: str  # the smallest size
+    places: Sequence[float]  # the share at which each point of the forecast is shown
 
 
 class SizeCurve(QWidget):
@@ -294,9 +295,11 @@ class _Picture:
         metrics = painter.fontMetrics()
         # In another number format, its file had neither the size nor the rounding.
         shown = [
-            (point.name, QPointF(self._x(point.share), self._y(point.divergence)))
-            for point in self._forecast.points
-            if point.share <= self._forecast.last and point.has_format
+            (point.name, QPointF(self._x(place), self._y(point.divergence)))
+            for point, place in zip(
+                self._forecast.points, self._curve.places, strict=True
+            )
+            if 0 <= place <= self._forecast.last and point.has_format
         ]
         self._marks += [_square(at, _DOT) for _, at in shown]
         for name, at in shown:

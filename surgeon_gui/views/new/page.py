@@ -327,7 +327,8 @@ class NewPage(QWidget):
         if found is not None and model is not None:
             size = partial(plan.size_text, config, model)
             bands = _bands(cost_of_rounding(config, model, found))
-            curve = Curve(found, bands, size, size(found.last, is_limit=True))
+            places = [plan.place_of_run(config, model, x.share) for x in found.points]
+            curve = Curve(found, bands, size, size(found.last, is_limit=True), places)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:

@@ -221,6 +221,18 @@ def test_size_along_the_curve_has_the_unit_of_the_target():
         assert needed <= 1e6 * float(shown.split()[0]) < needed + 1e5
 
 
+@pytest.mark.parametrize("export", [FLOAT32, SHORT])
+def test_run_of_all_tokens_has_its_size_on_the_axis_of_fewer_tokens(export):
+    whole, fewer = job(export=export), job(export=export, **some_tokens(900))
+    place = plan.place_of_run(fewer, MODEL, 0.3)
+    size = plan._size_at(whole, MODEL, 0.3)
+    assert plan._size_at(fewer, MODEL, place) == pytest.approx(size, abs=10)
+    assert place < 0.25
+    assert plan.place_of_run(whole, MODEL, 0.3) == pytest.approx(0.3, abs=1e-6)
+    zeros = job(Structure.ELEMENTS)
+    assert plan.place_of_run(zeros, MODEL, 0.3) == 0.3
+
+
 @pytest.mark.parametrize(
     ("megabytes", "export", "settings"),
     [

@@ -25,9 +25,11 @@ def scaled(values, factor):
     return [factor * value for value in values]
 
 
-def curve_of(found=FOUND, bands=BANDS):
+def curve_of(found=FOUND, bands=BANDS, places=None):
     end = f"{found.last:.1%} less"
-    return Curve(found, bands, lambda share: f"{share:.1%} less", end)
+    if places is None:
+        places = [point.share for point in found.points]
+    return Curve(found, bands, lambda share: f"{share:.1%} less", end, places)
 
 
 @pytest.fixture
@@ -142,6 +144,19 @@ def test_each_part_is_painted(qtbot, curve):
     assert picture(unknown) == picture(unknown, bands=BANDS[:1])  # no verdicts
     assert picture(unknown) != picture(unknown, share=0.5)
     assert picture(unknown) == picture(replace(unknown, expected=(), spreads=()))
+
+
+def test_points_are_at_their_places_within_the_axis(qapp):
+    runs = [RunPoint(f"run {n}", 0.3, 0.2) for n in range(3)]
+    found, area = replace(FOUND, points=tuple(runs)), QRectF(10, 10, 780, 260)
+    image = QImage(800, 300, QImage.Format.Format_RGB32)
+    painter = QPainter(image)
+    shown = curve_of(found, places=[-0.1, 0.2, FOUND.last + 0.01])
+    picture = _Picture(painter, LIGHT, area, shown)
+    picture.paint(None)
+    painter.end()
+    (mark,) = picture._marks
+    assert mark.center() == QPointF(picture._x(0.2), picture._y(0.2))
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])

@@ -185,6 +185,11 @@ def test_finished_runs_of_the_model_are_the_basis(place):
     place.fake_runs.state.records = (replace(record, fidelity=found),)
     place.fake_runs.changed.emit()
     assert line(place, "forecast_basis") == "estimated from 1 run of this model"
+    curve = find(place, "size_curve", SizeCurve)
+    assert curve.curve.places == pytest.approx([0.3])
+    pruning = replace(config(place).pruning, **some_tokens(1_500))
+    place.session.draft.edit_part(pruning)
+    assert 0.0 < curve.curve.places[0] < 0.3  # whose axis starts with fewer tokens
     place.fake_runs.state.records = ()
 
 
