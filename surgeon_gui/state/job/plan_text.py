@@ -225,9 +225,8 @@ def format_sizes(config: RunConfig, model: ModelSummary) -> str:
         )
         for form in forms
     )
-    return tr("The result takes {sizes}. The original takes {original}.").format(
-        sizes=sizes, original=numbers.size(model.file_bytes)
-    )
+    text = tr("At the target, the result takes {sizes}. The original takes {original}.")
+    return text.format(sizes=sizes, original=numbers.size(model.file_bytes))
 
 
 def larger_forecast(config: RunConfig, model: ModelSummary) -> str:

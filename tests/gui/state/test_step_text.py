@@ -72,6 +72,7 @@ def test_plan_states_the_quality_limit():
         assert text in text_of(describe, limited)
         assert "The run ends" not in text_of(describe, PruningConfig())
     assert "The target removes" in text_of(plan_text.describe_goal, limited)
+    assert "At the target" in text_of(plan_text.format_sizes, limited)
 
 
 def test_goal_states_the_exact_size_in_every_unit():
