@@ -57,6 +57,11 @@ class DraftEditor(QObject):
         self.edit(config, before)
         self._store.set(replace(self._state, job_file=job_file))
 
+    def restore(self, config: RunConfig) -> None:
+        """Make the job of the last session the draft, which is no edit to undo."""
+        self.load(config)
+        self._store.set(replace(self._state, draft_history=DraftHistory()))
+
     @Slot(str)
     def choose_model(self, source: str) -> None:
         """Choose the model at `source`; empty: none.

@@ -130,7 +130,7 @@ class MainWindow(QMainWindow):
             config = config_from_toml(self.settings.job)
             is_here = self.session.state.computer or not is_missing(config.model.source)
             if self.settings.job and is_here:
-                self.session.draft.load(config)
+                self.session.draft.restore(config)
         if self.settings.open_run and is_folder(self.settings.open_run):
             self.open_run(Path(self.settings.open_run))
 

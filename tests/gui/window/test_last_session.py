@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from PySide6.QtGui import QAction
+
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Target
 from surgeon_engine.api.config.run import ModelConfig
@@ -26,7 +28,10 @@ def test_job_comes_back_but_no_missing_model(qtbot, tmp_path, window, make_windo
     again = reopened(window, make_window)
     assert again.session.state.config == QUICK
     assert again.session.state.model_is_chosen
+    undo = find(again, "undo_action", QAction)
+    assert not undo.isEnabled()
     again.load_config(replace(QUICK, model=ModelConfig(str(tmp_path / "gone"))))
+    assert undo.isEnabled()
     assert not reopened(again, make_window).session.state.model_is_chosen
 
 
