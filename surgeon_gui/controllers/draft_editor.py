@@ -217,11 +217,13 @@ class DraftEditor(QObject):
         self._store.set_checked(_with_facts(state))
 
     def _choose(self) -> None:
-        """Mark a model as chosen and forget a failed inspection.
+        """Mark a model as chosen; forget a failed inspection and the error of a task.
 
         Emits no signal: until `edit`, the draft still names the model before.
         """
         state = self._state
+        if any(each.error is state.notice for each in state.requests.values()):
+            state = replace(state, notice=None)
         if state.request(RequestKind.INSPECTION).error is not None:
             state = app_state.without_requests(state, RequestKind.INSPECTION)
         self._store.state = replace(state, model_is_chosen=True)

@@ -71,10 +71,13 @@ class Store(QObject):
     ) -> None:
         """Send `make_command(run=...)` with a new id; the state follows its events.
 
-        `request` is stored with that id; the last request of the kind is obsolete.
+        `request` is stored with that id; the last request of the kind is obsolete. Like
+        a run, a task hides the error of what was before.
         """
         request = replace(request, id=self.new_id(kind.value))
-        self.set(app_state.with_request(self.state, kind, request))
+        state = app_state.with_request(self.state, kind, request)
+        is_task = kind in app_state.TASKS
+        self.set(replace(state, notice=None) if is_task else state)
         self.send(make_command(run=request.id))
 
     def cancel_request(self, kind: RequestKind) -> None:

@@ -45,7 +45,7 @@ _MAX_PACE = 4.0  # measured over estimated seconds; more is an outlier
 
 # The requests that occupy the engine, which handles one of them at a time.
 _OF_A_RUN = (RequestKind.SAVE, RequestKind.MEASUREMENT, RequestKind.JUDGMENT)
-_TASKS = (*_OF_A_RUN, RequestKind.DIAGNOSIS)
+TASKS = (*_OF_A_RUN, RequestKind.DIAGNOSIS)
 
 
 class Engine(Enum):
@@ -127,7 +127,7 @@ class AppState:
     @property
     def task(self) -> RequestKind | None:
         """Return the kind of the request that occupies the engine."""
-        return next((kind for kind in _TASKS if self.request(kind).is_open), None)
+        return next((kind for kind in TASKS if self.request(kind).is_open), None)
 
     @property
     def is_connected(self) -> bool:
@@ -280,7 +280,7 @@ def _with_response(
     state = with_request(state, kind, request)
     if has_ended and request.folder and request.response is not None:
         state = _with_later_result(state, request.folder, request.response)
-    if has_ended and kind in _TASKS and request.error is not None:
+    if has_ended and kind in TASKS and request.error is not None:
         state = replace(state, notice=request.error)
     return state
 

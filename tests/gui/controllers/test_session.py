@@ -83,6 +83,28 @@ def test_request_ended_is_emitted_once_after_the_change(session, engine, event):
     assert not request.is_open
 
 
+@pytest.mark.parametrize("is_of_task", [True, False])
+def test_error_of_a_task_ends_with_the_next_task_or_model(session, engine, is_of_task):
+    def fail():
+        session.store.start_request(RequestKind.SAVE, Cancel)
+        assert session.state.notice is None
+        id_ = session.state.request(RequestKind.SAVE).id
+        engine.deliver([Envelope(id_, 0.0, Failed("full disk"))])
+        if not is_of_task:  # such as a broken preset at the start
+            session.store.report("broken preset")
+        assert session.state.notice is not None
+
+    fail()
+    fail()
+    describe(session)
+    assert session.state.notice is not None
+    session.draft.choose_model("demo")
+    assert (session.state.notice is None) is is_of_task
+    fail()
+    session.draft.load(RunConfig())
+    assert (session.state.notice is None) is is_of_task
+
+
 @pytest.mark.parametrize("text", ["a\0b", "x" * 300, "\udcff"])
 def test_path_that_none_can_be_is_shown_and_not_used(session, text):
     before = session.state.config
