@@ -61,6 +61,13 @@ class Kind(Enum):
     # the draft
     NO_MODEL = tr("Choose a model first.")
     MODEL_UNREAD = tr("The model is still being read.")
+    MODEL_AWAITED = (
+        "{note}",
+        tr(
+            "Until then, a target in file size or memory, or of experts, cannot be "
+            "queued."
+        ),
+    )
     TEXT_UNREAD = tr("The text is still being read.")
     RESOURCE_SHORT = (
         tr("Not enough {resource}: the run needs {needed}, and {free} are free."),

@@ -20,10 +20,6 @@ def add_obstacle(state: AppState, queue: QueueState) -> Problem | None:
         return Problem(Kind.QUEUE_ELSEWHERE)
     if problem := draft_obstacle(state):
         return problem
-    # Once it is read, the settings of the draft may have to follow such a model.
-    has_experts = state.facts is not None and state.facts.experts
-    if state.is_fitting and (state.config.pruning.is_sized or has_experts):
-        return Problem(Kind.MODEL_UNREAD)
     return _destination_obstacle(state.config, queue)
 
 

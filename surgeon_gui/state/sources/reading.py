@@ -133,12 +133,17 @@ def doing(state: AppState) -> str:
 
 
 def reading_obstacle(state: AppState) -> Problem | None:
-    """Return what is being read; None if nothing is, or if the engine is busy.
+    """Return what has to be read first; None if nothing has.
 
-    A run of the queue reads its model and texts when its turn comes.
+    While the engine is busy, a job can be queued, whose run reads its model and texts,
+    unless its settings may have to follow a newly chosen model.
     """
     if state.is_busy:
-        return None
+        has_experts = state.facts is not None and state.facts.experts
+        if not state.is_fitting or not (state.config.pruning.is_sized or has_experts):
+            return None
+        note = wait_note(state, state.config.model.source)
+        return Problem(Kind.MODEL_AWAITED, {"note": note})
     if is_model_due(state):
         return Problem(Kind.MODEL_UNREAD)
     if state.model is not None and is_text_due(state):

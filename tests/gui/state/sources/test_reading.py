@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
@@ -157,9 +158,16 @@ def test_new_model_waits_while_the_engine_is_busy(with_new_model, what):
     assert add_obstacle(state, QueueState()) is None
     fitting = replace(state, is_fitting=True)
     assert add_obstacle(fitting, QueueState()) is None
+    assert start_obstacle(fitting) is not None
     experts = replace(fitting, facts=ModelFacts("new.gguf", experts=8))
-    assert add_obstacle(experts, QueueState()).kind is Kind.MODEL_UNREAD
-    assert start_obstacle(state) is not None
+    pruning = PruningConfig(target=Target.MEMORY)
+    sized = replace(fitting, config=replace(fitting.config, pruning=pruning))
+    for each in (experts, sized):
+        obstacle = add_obstacle(each, QueueState())
+        assert obstacle.kind is Kind.MODEL_AWAITED
+        assert "new.gguf" in sentence(obstacle)
+        if what == "run":  # the advice of the page agrees with the button
+            assert start_obstacle(each) == obstacle
 
 
 def test_new_model_is_read_by_an_idle_engine(with_new_model):
