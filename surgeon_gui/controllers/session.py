@@ -15,7 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Estimate, Stage
-from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import new_run_folder
 from surgeon_engine.base.files import expand_path
 from surgeon_gui.base.translation import tr
@@ -231,18 +231,11 @@ class Session(QObject):
 
     @Slot()
     def measure(self) -> None:
-        """Measure speed and memory of the original and of the exported model.
-
-        A GGUF file is measured alone if the original is none: other programs run it.
-        """
+        """Measure speed and memory of the original and of the exported model."""
         run = self.state.shown_run
-        config, exported = run.config, run.exported
-        if checks.measure_obstacle(self.state) or config is None or exported is None:
+        config, sources = run.config, checks.measured_models(run)
+        if checks.measure_obstacle(self.state) or config is None:
             return
-        is_gguf = exported.format is Format.GGUF
-        is_comparable = not is_gguf or is_gguf_name(config.model.source)
-        original = (config.model.source,) if is_comparable else ()
-        sources = (*original, exported.folder)
         settings = BenchmarkSettings(
             dtype=config.model.dtype, device=config.model.device
         )

@@ -15,7 +15,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_folder import check_export_folder, original_paths
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.api.model_info.source_names import hub_name, is_gguf_name
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
 from surgeon_engine.base.files import expand_path
@@ -162,20 +162,47 @@ def save_destination(state: AppState) -> PurePath:
     return expand_path(folder or str(here))
 
 
+def measured_models(run: RunState) -> tuple[str, ...]:
+    """Return the models whose speed is measured: the original and the exported one.
+
+    A GGUF file is measured alone if the original is none: other programs run it.
+    """
+    if run.config is None or run.exported is None:
+        return ()
+    original, exported = run.config.model.source, run.exported
+    if exported.format is Format.GGUF and not is_gguf_name(original):
+        return (exported.folder,)
+    return (original, exported.folder)
+
+
 def measure_obstacle(state: AppState) -> Problem | None:
     """Return why the speed of the result cannot be measured; None if it can."""
-    if obstacle := judge_obstacle(state):
+    if obstacle := _result_obstacle(state):
         return obstacle
     exported = state.shown_run.exported
     versions = state.ready.versions if state.ready is not None else {}
     is_gguf = exported is not None and exported.format is Format.GGUF
     if is_gguf and LLAMA_PACKAGE not in versions:
         return Problem(Kind.GGUF_UNMEASURABLE, {"package": LLAMA_PACKAGE})
-    return None
+    return missing_model(state, *measured_models(state.shown_run)[:-1])
 
 
 def judge_obstacle(state: AppState) -> Problem | None:
     """Return why the file of the shown run cannot be judged; None if it can."""
+    config = state.shown_run.config
+    original = () if config is None else (config.model.source,)
+    return _result_obstacle(state) or missing_model(state, *original)
+
+
+def missing_model(state: AppState, *sources: str) -> Problem | None:
+    """Return the problem of the first model that cannot be found; None if none has."""
+    if state.computer:
+        return None  # only the engine can look there
+    return next(filter(None, map(resolver.model_problem, sources)), None)
+
+
+def _result_obstacle(state: AppState) -> Problem | None:
+    """Return why no task can use the file of the shown run; None if one can."""
     if obstacle := engine_obstacle(state) or place_obstacle(state):
         return obstacle
     run = state.shown_run

@@ -20,10 +20,9 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.checks import engine_obstacle, place_obstacle
+from surgeon_gui.state.job.checks import engine_obstacle, missing_model, place_obstacle
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.sources.resolver import model_problem
 from surgeon_gui.text.problems import Kind, Problem
 from surgeon_gui.text.prompts import PromptKind, first_prompt
 
@@ -223,12 +222,7 @@ def _missing(models: Models, app: AppState) -> Problem | None:
     if not models.pruned:
         has_failed = app.shown_run.status in (Status.FAILED, Status.CANCELLED)
         return Problem(Kind.NOTHING_EXPORTED if has_failed else Kind.NO_PRUNED)
-    if app.computer:
-        return None  # only the engine can look there
-    for source in (models.original, models.pruned):
-        if problem := model_problem(source):
-            return problem
-    return None
+    return missing_model(app, models.original, models.pruned)
 
 
 def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QGuiApplication, QImage
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import ResumePoint
@@ -287,10 +288,12 @@ def test_speed_has_a_button_until_it_is_measured_and_a_reason_if_it_cannot_be(pa
     assert card.height() == height
 
 
-@pytest.mark.parametrize("source", ["/models/a", "hf://a/b.gguf", "/models/a.GGUF"])
+@pytest.mark.parametrize("source", ["a", "hf://a/b.gguf", "a.GGUF"])
 def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
-    page, session, source
+    page, session, tmp_path, monkeypatch, source
 ):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.GGUF").touch()
     ready = EngineReady({"xllamacpp": "1.0"}, "cpu")
     session.store.state = replace(session.state, ready=ready)
     run = finished(file_format=Format.GGUF)
@@ -300,6 +303,16 @@ def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
     originals = (source,) if source.endswith("GGUF") else ()
     sources = session.store.engine.commands[-1].sources
     assert sources == (*originals, run.exported.folder)
+
+
+def test_result_is_not_judged_or_measured_without_its_original(page, tmp_path):
+    model = ModelConfig(str(tmp_path / "gone"))
+    show(page, finished(config=replace(CONFIG, model=model)))
+    assert not find(page, "measure_button").isVisible()
+    for name in ("judge_button", "judge_prompts_button"):
+        assert not find(page, name).isEnabled()
+    for name in ("judge_note", "measure_note"):
+        assert str(tmp_path / "gone") in shown(page, name)
 
 
 @pytest.mark.parametrize(
