@@ -107,6 +107,17 @@ class QueueController(QObject):
         """Let a waiting run begin earlier (-1) or later (1)."""
         self._set(queue_state.with_moved(self.state, name, step))
 
+    def retry(self, run: QueuedRun) -> None:
+        """Let a failed run wait again; it goes on from its saved state, if it has one.
+
+        A queue that another window has left meanwhile comes first, as in `add`.
+        """
+        if not self._file.is_mine and self._file.path.exists():
+            self._load(self._parent)
+            return
+        folder = run.folder if run.folder and has_saved_state(run.folder) else ""
+        self._set_status(run.name, QueueStatus.WAITING, problem="", folder=folder)
+
     def remove(self, name: str) -> None:
         """Remove a run that is not in progress."""
         self._set(queue_state.without(self.state, name))

@@ -39,6 +39,11 @@ def status(run: QueuedRun) -> str:
     return tr("about {time}").format(time=time)
 
 
+def line(run: QueuedRun) -> str:
+    """Return the name of a run, and why it has failed if it has."""
+    return f"{run.name}: {run.problem}" if run.problem else run.name
+
+
 def details(run: QueuedRun) -> str:
     """Return why a run has failed, or what a waiting one needs; empty if unknown."""
     if run.problem:

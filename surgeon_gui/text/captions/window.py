@@ -80,6 +80,7 @@ CAPTIONS = {
     ),
     "queue_up_action": caption("Move &up"),
     "queue_down_action": caption("Move &down"),
+    "queue_retry_action": caption("&Try again"),
     "queue_remove_action": caption("&Remove"),
     "queue_clear_action": caption("Remove &all"),
     # the bar about the queue of an earlier start

@@ -72,6 +72,7 @@ class QueuePanel(QWidget):
         slots: dict[str, tuple[Callable[[], None], str]] = {
             "up": (partial(self._move, -1), "Alt+Up"),
             "down": (partial(self._move, 1), "Alt+Down"),
+            "retry": (self._retry, ""),
             "remove": (self._remove, "Del"),
             "clear": (self._queue.remove_all, "Shift+Del"),
         }
@@ -117,7 +118,8 @@ class QueuePanel(QWidget):
         runs = self._queue.state.runs
         with self._table.refilled():
             for run in runs:
-                row = self._table.add_row((run.name, text.status(run)), run, run.name)
+                line = text.line(run)
+                row = self._table.add_row((line, text.status(run)), run, line)
                 row.setToolTip(1, plain_tip(text.details(run) or row.text(1)))
         self._table.setVisible(bool(runs))
         self._table.setMaximumHeight(self._height_of_rows())
@@ -145,6 +147,8 @@ class QueuePanel(QWidget):
         name = run.name if run is not None else ""
         self._actions["up"].setEnabled(can_move(state, name, -1))
         self._actions["down"].setEnabled(can_move(state, name, 1))
+        is_failed = run is not None and run.status is QueueStatus.FAILED
+        self._actions["retry"].setEnabled(is_failed)
         is_removable = run is not None and run.status is not QueueStatus.RUNNING
         self._actions["remove"].setEnabled(is_removable)
         running = state.of(QueueStatus.RUNNING)
@@ -154,6 +158,11 @@ class QueuePanel(QWidget):
     def _move(self, step: int) -> None:
         if (run := self._selected) is not None:
             self._queue.move(run.name, step)
+
+    @Slot()
+    def _retry(self) -> None:
+        if (run := self._selected) is not None:
+            self._queue.retry(run)
 
     @Slot()
     def _remove(self) -> None:

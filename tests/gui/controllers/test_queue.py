@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMessageBox, QTreeWidget
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -394,6 +395,19 @@ def test_queue_goes_on_after_a_crash_of_the_engine(qtbot, make_window):
     assert statuses(window) == [S.FAILED] * 2
     assert find(window, "error_bar").isVisible()
     assert find(window, "error_message").text()
+    table = find(window, "queue_table", QTreeWidget)
+    problem = queue_of(window).state.runs[1].problem
+    assert problem
+    assert problem in table.topLevelItem(1).text(0)
+    table.setCurrentItem(table.topLevelItem(1))
+    trigger(window, "queue_retry_action")
+    assert statuses(window) == [S.FAILED, S.WAITING]
+    assert queue_of(window).state.runs[1].problem == ""
+    assert table.topLevelItem(1).text(1).startswith("about ")  # it begins anew
+    assert not find(window, "queue_retry_action", QAction).isEnabled()
+    click(window, "queue_start_button")
+    wait_for_end(qtbot, window)
+    assert statuses(window) == [S.FAILED] * 2
 
 
 def test_another_window_has_the_queue(qtbot, make_window):

@@ -117,6 +117,7 @@ def test_details_of_a_failed_run_are_its_problem():
     (run,) = queued("a", status=S.FAILED, problem="No memory.")
     assert text.status(run) == "Failed"
     assert text.details(run) == "No memory."
+    assert text.line(run) == f"{run.name}: No memory."
 
 
 @pytest.mark.parametrize(

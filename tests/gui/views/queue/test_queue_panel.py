@@ -124,7 +124,7 @@ def test_keys_move_and_remove_the_selected_run(qtbot, filled):
 
 
 def test_actions_are_enabled_where_they_do_something(filled):
-    names = ("up", "down", "remove", "clear")
+    names = ("up", "down", "retry", "remove", "clear")
 
     def enabled():
         return [
