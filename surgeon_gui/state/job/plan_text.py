@@ -35,17 +35,18 @@ from surgeon_gui.text.labels import source_name
 
 
 def brief_plan(pruning: PruningConfig) -> str:
-    """Return the target, the number of shots and the structure in few words."""
+    """Return target, number of shots, structure and quality limits in few words."""
     if pruning.removes_nothing and pruning.removes_tokens:
         return tr("Remove tokens alone")
     if pruning.removes_nothing:
         return tr("Write without pruning")
     shots = ntr("in {n} shot", "in {n} shots", pruning.shots)
-    return tr("{target} {shots}, {structure}").format(
+    plan = tr("{target} {shots}, {structure}").format(
         target=brief_target(pruning),
         shots=shots.format(n=pruning.shots),
         structure=structure_phrase(pruning),
     )
+    return ", ".join((plan, *_brief_limits(pruning)))
 
 
 def describe_goal(config: RunConfig, model: ModelSummary) -> str:
@@ -324,6 +325,15 @@ def _quality_limits(pruning: PruningConfig) -> Iterator[str]:
         yield tr(
             "The run ends before the KL to the original exceeds {maximum} nats."
         ).format(maximum=numbers.significant(pruning.max_divergence, 3))
+
+
+def _brief_limits(pruning: PruningConfig) -> Iterator[str]:
+    if pruning.max_perplexity_increase:
+        maximum = numbers.percent(pruning.max_perplexity_increase / 100)
+        yield tr("perplexity up to {maximum} higher").format(maximum=maximum)
+    if pruning.max_divergence:
+        maximum = numbers.significant(pruning.max_divergence, 3)
+        yield tr("KL up to {maximum} nats").format(maximum=maximum)
 
 
 def removed_share(sparsity: float) -> str:

@@ -205,8 +205,8 @@ class QualityLimit(QWidget):
     """The quality limit in one of two units: a number box, and a box with its unit.
 
     As a form part it has two fields, one for each unit; 0 means no limit. Choosing the
-    other unit drops the limit in the first. A job file may have both limits: the one in
-    the other unit is then kept while the shown one is edited.
+    other unit drops the limit in the first until that is chosen again. A job file may
+    have both limits: the one in the other unit is kept while the shown one is edited.
     """
 
     edited = Signal()
@@ -215,6 +215,7 @@ class QualityLimit(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._values: dict[str, float] = dict.fromkeys(_UNITS, 0.0)
+        self._kept = self._values  # the last limit in each unit
         self._inputs = {name: _input(name) for name in _UNITS}
         self._unit = ChoiceBox("quality_limit_combo", _UNIT_LENGTH)
         self._unit.offer(_UNITS)
@@ -238,7 +239,7 @@ class QualityLimit(QWidget):
         """Show the limits without emitting `edited`."""
         shown = {name: values[name] for name in _UNITS}
         if shown != self._values:
-            self._values = shown
+            self._values = self._kept = shown
             self._show_unit_in_use()
         for name, entry in self._inputs.items():
             if not entry.is_being_typed_in:
@@ -266,7 +267,10 @@ class QualityLimit(QWidget):
     @Slot()
     def _on_unit_chosen(self) -> None:
         self._show_unit()
-        self._values = dict.fromkeys(_UNITS, 0.0)
+        name = self._shown_name
+        left = {other: self._values[other] for other in _UNITS if other != name}
+        self._kept = {**self._kept, **left}
+        self._values = {**dict.fromkeys(_UNITS, 0.0), name: self._kept[name]}
         for name, entry in self._inputs.items():
             entry.show(self._values[name])
         self.edited.emit()

@@ -119,6 +119,8 @@ def test_goal_that_cannot_be_reached_or_keeps_the_file_is_told():
         ),
         (pruning_config(target=Target.PARAMETERS), "To 100 M in"),
         (pruning_config(target=Target.FILE_SIZE), "To 400 MB in"),
+        (pruning_config(max_perplexity_increase=5.0), ", perplexity up to 5 % higher"),
+        (pruning_config(max_divergence=0.25), ", KL up to 0.25 nats"),
     ],
 )
 def test_brief_plan_uses_the_unit_of_the_target(pruning, text):

@@ -48,6 +48,12 @@ def test_number_is_a_limit_in_the_chosen_unit(form, part):
     assert limits(form.edits[-1]) == (0.0, 0.4)
     assert box(part, "max_perplexity_increase").isHidden()
     assert not box(part, "max_divergence").isHidden()
+    for index, limit in ((PERPLEXITY, (5.0, 0.0)), (KL, (0.0, 0.4))):
+        unit(part).setCurrentIndex(index)
+        assert limits(form.edits[-1]) == limit
+    form.show_config(PruningConfig(max_divergence=0.25))  # another job
+    unit(part).setCurrentIndex(PERPLEXITY)
+    assert limits(form.edits[-1]) == (0.0, 0.0)
 
 
 def test_unit_of_the_limit_in_a_job_is_shown(form, part):
