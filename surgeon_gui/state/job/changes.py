@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import PruningConfig, Vocabulary
+from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig, Vocabulary
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -19,7 +21,8 @@ def without_changes(state: AppState) -> RunConfig:
     """Return the draft with the implied settings.
 
     Its model, texts, size, folder, samples and purpose stay. Of a job without a purpose
-    it is the one with the fewest changes.
+    it is the one with the fewest changes. Of a model that has not been read, the
+    structure tells whether it has experts.
     """
     return _implied(state.config, state.model, state.default_device)
 
@@ -38,15 +41,16 @@ def _implied(
     )
     if config.pruning.vocabulary is Vocabulary.AUTOMATIC:
         plain = with_languages(plain, config.pruning.kept_texts)
-    if model is None:
-        return plain
+    if model is None and config.pruning.structure in OF_EXPERTS:
+        pruning = replace(plain.pruning, structure=config.pruning.structure)
+        plain = replace(plain, pruning=pruning)
     jobs = [with_purpose(plain, purpose, model) for purpose in Purpose]
     return min(jobs, key=lambda job: len(_changed(config, job)))
 
 
 def changes(state: AppState) -> tuple[str, ...]:
     """Return each changed setting as its label and value, as in "Method: Magnitude"."""
-    if state.model is None:
+    if not state.model_is_chosen:
         return ()
     changed = _changed(state.config, without_changes(state))
     return tuple(f"{each.label}: {each.value}" for each in changed)

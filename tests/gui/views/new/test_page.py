@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Engine, with_request, without_requests
+from surgeon_gui.state.job.changes import changes, without_changes
 from surgeon_gui.state.job.purposes import purpose_of, with_languages
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
@@ -675,6 +676,31 @@ def test_expert_button_counts_and_names_changed_settings(place):
     place.session.draft.edit(replace(config(place), pruning=counted))
     assert "Cost damping: 0.5" in button.toolTip()  # only this method has it
     assert "Update damping" not in button.toolTip()  # it has its default
+
+
+@pytest.mark.parametrize(
+    ("structure", "is_implied"),
+    [
+        (Structure.HEADS_AND_NEURONS, True),
+        (Structure.EXPERTS_AND_NEURONS, True),  # the model seems to have experts
+        (Structure.ROWS, False),
+        (Structure.N_M, False),
+    ],
+)
+def test_changed_settings_are_counted_before_the_model_is_read(
+    place, structure, is_implied
+):
+    state = replace(place.session.state, requests={})
+    job = replace(state.config, pruning=PruningConfig(structure))
+    assert bool(changes(replace(state, config=job))) is not is_implied
+    job = replace(job, recovery=RecoveryConfig(epochs=7))
+    state = replace(state, config=job)
+    assert "Epochs: 7" in changes(state)
+    assert without_changes(state).recovery == RecoveryConfig()
+    place.session.store.set(state)
+    assert find(place, "expert_button").text().startswith("Expert · ")
+    place.session.store.set(replace(state, model_is_chosen=False))
+    assert find(place, "expert_button").text() == "Expert"
 
 
 @pytest.mark.parametrize("purpose", Purpose)
