@@ -23,7 +23,7 @@ from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
 from surgeon_gui.views.run.charts import QualityChart
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.controls import button, mark
+from surgeon_gui.widgets.controls import button, chip, mark
 from tests.helpers.run_pages import states_of
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find, find_type
@@ -85,14 +85,19 @@ def test_boxes_are_flat_and_rounded(qtbot, qapp):
         assert image.pixelColor(0, 0) != image.pixelColor(50, 0)  # no corner
 
 
-def test_focus_does_not_cut_the_label_of_a_primary_button(qtbot, qapp):
-    apply_theme(qapp, ThemeChoice.LIGHT)
-    made = button("empty_demo_button", primary=True)
+@pytest.mark.parametrize(("choice", "theme"), CHOICES)
+@pytest.mark.parametrize("kind", ["primary", "chip"])
+def test_focus_shows_and_does_not_cut_the_label(qtbot, qapp, kind, choice, theme):
+    apply_theme(qapp, choice)
+    made = chip("purpose_smaller_button")
+    if kind == "primary":
+        made = button("empty_demo_button", primary=True)
     qtbot.addWidget(made)
+    made.setChecked(kind == "chip")
     made.show()
     option = QStyleOptionButton()
     made.initStyleOption(option)
-    labels = []
+    labels, edges = [], []
     for has_focus in (False, True):
         option.state &= ~QStyle.StateFlag.State_HasFocus
         if has_focus:
@@ -104,7 +109,9 @@ def test_focus_does_not_cut_the_label_of_a_primary_button(qtbot, qapp):
         )
         painter.end()
         labels.append(image.copy(made.rect().adjusted(6, 6, -6, -6)))
+        edges.append(image.pixelColor(made.width() // 2, 0).name())
     assert labels[0] == labels[1]
+    assert edges[0] != edges[1] == theme.text.lower()
 
 
 def test_buttons_with_a_menu_have_an_arrow(window):
