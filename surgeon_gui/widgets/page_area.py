@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QFocusEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from typing_extensions import override
 
 
 class PageArea(QScrollArea):
@@ -19,6 +21,13 @@ class PageArea(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.verticalScrollBar().rangeChanged.connect(self._make_room)
         self._make_room()
+
+    @override
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        is_forwards = event.reason() is Qt.FocusReason.TabFocusReason
+        if is_forwards or event.reason() is Qt.FocusReason.BacktabFocusReason:
+            self.focusNextPrevChild(is_forwards)  # the area shows no focus
 
     @Slot()
     def _make_room(self) -> None:

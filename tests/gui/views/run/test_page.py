@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QSize
+from PySide6.QtCore import QEvent, QPoint, QSize, Qt
 from PySide6.QtGui import QAction, QGuiApplication, QImage
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
@@ -133,6 +133,25 @@ def test_no_button_of_a_run_has_the_focus_by_itself(qtbot, page):
         show(page, finished())
         assert page.isAncestorOf(stack.focusWidget())
         assert not isinstance(stack.focusWidget(), QPushButton)
+
+
+def test_tab_passes_the_page_itself_which_scrolls_by_keys(qtbot, page):
+    window = page.window()
+    window.resize(1100, 400)
+    window.layout().addWidget(QPushButton("After"))
+    window.activateWindow()
+    qtbot.waitActive(window)
+    show(page, RUNNING)
+    page.setFocus()
+    area = window.focusWidget()
+    qtbot.keyClick(area, Qt.Key.Key_PageDown)
+    assert area.verticalScrollBar().value() > 0
+    for turn in (window.focusNextChild, window.focusPreviousChild):
+        reached = []
+        while (widget := turn() and window.focusWidget()) not in reached:
+            reached.append(widget)
+        assert find(page, "run_back_button") in reached
+        assert area not in reached
 
 
 def test_buttons_tell_what_the_user_wants(page):
