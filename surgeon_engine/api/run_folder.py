@@ -404,11 +404,15 @@ class RunFolder:
         except OtherVersionError as error:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
+            has_report = self.report_path.exists()
             raise RunFolderError(
                 "The run in {path} has no result yet."
-                if self.is_run and not self.report_path.exists()
+                if self.is_run and not has_report
                 else "{path} is not the folder of a finished run: {reason:clause}.",
-                "Choose a folder that holds a report.json.",
+                "The file was changed, or made by another version of Surgeon. A model "
+                "in the folder can still be used."
+                if has_report
+                else "Choose a folder that holds a report.json.",
                 path=self.path,
                 reason=error,
             ) from error

@@ -18,7 +18,7 @@ import msgspec
 
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
-from surgeon_engine.base.path_problems import damaged
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import LIMIT, read_bytes
 from surgeon_engine.base.versions import Version, check_version
 
@@ -62,7 +62,7 @@ def read_sealed_json(
         check_version(path, decode_json(data, Version).version, version)
         return decode_json(data, kind)
     except msgspec.MsgspecError as error:
-        raise UnreadableFileError(damaged(path, error)) from error
+        raise UnreadableFileError(unreadable(path, error)) from error
 
 
 def sealed_line(value: msgspec.Struct) -> bytes:

@@ -31,6 +31,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.replacing import export_in_the_way, replace_question
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs import state as runs_state
+from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.parts import RunPart, delete_part
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
@@ -266,10 +267,13 @@ class RunsController(QObject):
         title, use = self.state.title(record), RunFolder(Path(record.folder)).use
         if run is None:
             message = tr("{run} cannot be opened. {reason}")
-            hint = tr("The files in {folder} have been changed.")
+            hint = tr(
+                "The files in {folder} were changed, or made by another version of "
+                "Surgeon."
+            ).format(folder=record.folder)
             self._report(
                 message.format(run=title, reason=record.problem),
-                hint.format(folder=record.folder),
+                f"{hint} {run_text.usable_parts(record)}",
             )
         elif use is not None and use.is_elsewhere:
             self.held_elsewhere.emit(record, use.holder)

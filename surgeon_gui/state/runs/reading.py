@@ -235,7 +235,8 @@ def read_state(folder: Path) -> RunState:
         raise UnreadableRunError(error.message) from error
     except ConfigError as error:
         message = tr("run.toml cannot be read: {reason}")
-        raise UnreadableRunError(message.format(reason=error)) from error
+        first = str(error).partition("\n")[0]  # of all that is wrong with it
+        raise UnreadableRunError(message.format(reason=first)) from error
     if not is_alive:
         state = run_state.interrupted(state, last or began)
         state = replace(state, resumes_at=saved_place(str(folder)))

@@ -30,7 +30,7 @@ OUTCOMES = {
     RunOutcome.FAILED: tr("Failed"),
     RunOutcome.CANCELLED: tr("Canceled"),
     RunOutcome.INTERRUPTED: tr("Interrupted"),
-    RunOutcome.DAMAGED: tr("Damaged"),
+    RunOutcome.DAMAGED: tr("Unreadable"),
 }
 _WEEKDAYS = (
     tr("Monday"),
@@ -223,11 +223,12 @@ def outcome_details(record: RunRecord) -> str:
     """Return details of the outcome in a sentence; empty if there are none."""
     details = record.problem or OUTCOME_DETAILS.get(record.outcome, "")
     if record.outcome is RunOutcome.DAMAGED:
-        details = f"{details} {_usable_parts(record)}"
+        details = f"{details} {usable_parts(record)}"
     return details
 
 
-def _usable_parts(record: RunRecord) -> str:
+def usable_parts(record: RunRecord) -> str:
+    """Return what can be used of a run that cannot be read."""
     found = []
     if record.config is not None:
         found.append(tr("its settings (Use these settings)"))

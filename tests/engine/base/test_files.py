@@ -283,8 +283,11 @@ def test_create_unwritable_run_folder_raises(tmp_path):
 def test_read_report_of_other_folder_raises(tmp_path, text):
     if text is not None:
         (tmp_path / "report.json").write_text(text)
-    with pytest.raises(RunFolderError, match="is not the folder of a finished run"):
+    with pytest.raises(
+        RunFolderError, match="is not the folder of a finished run"
+    ) as found:
         RunFolder(tmp_path).read_report()
+    assert ("report.json" in found.value.hint) is (text is None)  # look elsewhere
     (tmp_path / "report.json").unlink(missing_ok=True)
     (tmp_path / "events.jsonl").touch()
     with pytest.raises(RunFolderError, match="has no result yet"):

@@ -191,5 +191,5 @@ def test_file_without_a_seal_is_refused(tmp_path, content):
 def test_sealed_file_of_another_type_is_refused(tmp_path):
     path = tmp_path / "figures.json"
     path.write_bytes(sealed_json(FIGURES, 1))
-    with pytest.raises(UnreadableFileError, match="damaged"):
+    with pytest.raises(UnreadableFileError, match="cannot be read"):
         read_sealed_json(path, list, 1)

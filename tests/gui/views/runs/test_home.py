@@ -404,6 +404,23 @@ def test_damaged_run_says_why_and_cannot_be_opened_or_ticked(
     assert home.runs.state.ticked == ()
 
 
+def test_run_of_another_version_is_explained_in_few_words(
+    qtbot, make_home, session, tmp_path
+):
+    folder = write_run(tmp_path)
+    (folder / "export").mkdir()
+    (folder / "export" / "config.json").write_text("{}")
+    other = "version = 1\n[pruning]\nold = 1\n[recovery]\nolder = 1\n"
+    RunFolder(folder).config_path.write_text(other)
+    make_home(1).runs.reopen(str(folder))
+    wait_until(qtbot, lambda: session.state.notice is not None)
+    notice = session.state.notice
+    assert "old" in notice.message
+    assert "\n" not in notice.message
+    assert "version of Surgeon" in notice.hint
+    assert notice.hint.endswith("the pruned model, in its folder.")
+
+
 def test_settings_of_a_run_are_copied_to_the_job(home, session):
     choose(home, "40")
     do(home, "duplicate")
