@@ -235,6 +235,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
         *_fidelity_rows(found, tr("KL, {text}"), _kl),
         *_fidelity_rows(found, tr("Same top token, {text}"), _same_token),
         *_token_rows(found),
+        _row(axis_label(runs, Quality.PERPLEXITY), found, _perplexity),
         *(_row(title, found, to_text) for title, to_text in _FIGURES),
         *_differences(found),
     )
@@ -377,7 +378,6 @@ def _differences(found: Sequence[Column]) -> list[tuple[str, ...]]:
 
 
 _FIGURES: tuple[tuple[str, Callable[[Column], str]], ...] = (
-    (tr("Perplexity"), _perplexity),
     (tr("Parameters"), _parameters),
     (tr("Format"), _format),
     (tr("Time"), _time),

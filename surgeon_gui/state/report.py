@@ -397,7 +397,7 @@ def _fidelity_figures(evaluation: Evaluation) -> Row:
     return (
         " / ".join(numbers.nats(x.divergence.value) for x in evaluation.fidelity),
         " / ".join(
-            numbers.percent_reached(x.agreement.value) for x in evaluation.fidelity
+            fidelity.whole_percent(x.agreement.value) for x in evaluation.fidelity
         ),
     )
 

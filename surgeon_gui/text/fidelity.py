@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Fidelity, format_estimate
-from surgeon_engine.api.verdict import Beyond
+from surgeon_engine.api.verdict import LIMITS, Beyond
 from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.judgments import PROBES
@@ -52,15 +53,26 @@ def agreement(fidelity: Fidelity) -> str:
 
 def same_top_token(*shares: float) -> str:
     """Return shares of same top tokens in few words."""
-    shown = ", ".join(numbers.percent_reached(share) for share in shares)
+    shown = ", ".join(map(whole_percent, shares))
     return tr("{share} same top token").format(share=shown)
+
+
+def whole_percent(share: float) -> str:
+    """Return a share of same top tokens as a whole percentage.
+
+    It is rounded down where it would look as if it had reached a limit of the verdict.
+    """
+    rounded, limits = round(share, 2), [each.agreement for each in LIMITS.values()]
+    if any(share < limit <= rounded for limit in (1.0, *limits)):
+        rounded -= 0.01
+    return numbers.percent(rounded, decimals=0)
 
 
 def same_tokens(fidelity: Fidelity) -> str:
     """Return how often a model has the original's top token, and on which text."""
     text = tr("Its top token is the original's in {n} of 100 places, on {text}.")
     return text.format(
-        n=numbers.percent_reached(fidelity.agreement.value).split()[0],
+        n=whole_percent(fidelity.agreement.value).split()[0],
         text=text_phrase(fidelity.text),
     )
 
@@ -102,7 +114,7 @@ def divergence_interval(fidelity: Fidelity) -> str:
 
 def agreement_interval(fidelity: Fidelity) -> str:
     """Return the share of same top tokens with its interval."""
-    return format_estimate(fidelity.agreement, numbers.percent)
+    return format_estimate(fidelity.agreement, partial(numbers.percent, zeros=True))
 
 
 def compared(found: Iterable[Fidelity]) -> str:

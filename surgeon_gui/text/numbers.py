@@ -130,19 +130,16 @@ def times(number: float) -> str:
     return f"{_TIMES}{significant(number, 3)}"
 
 
-def percent(share: float, *, signed: bool = False, decimals: int = 1) -> str:
-    """Format a share of 1 as a percentage with at most so many decimals."""
-    text = f"{share * 100:{'+' if signed else ''}.{decimals}f}"
-    text = text.rstrip("0").removesuffix(".") if decimals else text
-    return f"{localize(text)}{_SPACE}%".replace("-", "\N{MINUS SIGN}")
+def percent(
+    share: float, *, signed: bool = False, decimals: int = 1, zeros: bool = False
+) -> str:
+    """Format a share of 1 as a percentage with at most, or exactly, so many decimals.
 
-
-def percent_reached(share: float) -> str:
-    """Format a share of 1 as a whole percentage, rounded down.
-
-    So a share below a limit does not look as if it had reached it.
+    `zeros`: with all zeros at its end, for figures in a column or an interval.
     """
-    return percent(math.floor(100 * share + 1e-9) / 100, decimals=0)
+    text = f"{share * 100:{'+' if signed else ''}.{decimals}f}"
+    text = text.rstrip("0").removesuffix(".") if decimals and not zeros else text
+    return f"{localize(text)}{_SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
 def perplexity(value: float) -> str:

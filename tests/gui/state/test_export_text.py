@@ -1,6 +1,5 @@
 """Texts about a result: its files, their verification, quality and speed."""
 
-import math
 from dataclasses import replace
 
 import msgspec
@@ -247,7 +246,7 @@ def test_name_has_the_target_of_a_run_until_there_is_the_size_of_its_file(run):
 def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
     worst = min(run.evaluation.fidelity, key=lambda each: each.agreement.value)
     assert worst is not run.evaluation.fidelity[0]
-    reached = math.floor(100 * worst.agreement.value)
+    reached = round(100 * worst.agreement.value)
     assert plain(result_text.summary(run)) == (
         f"Its top token is the original's in {reached} of 100 "
         f"places, on {worst.text}. "

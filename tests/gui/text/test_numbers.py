@@ -62,6 +62,7 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.count(8_030_261_248), "8.03~B"),
         (numbers.percent(0.3), "30~%"),
         (numbers.percent(0.3, decimals=0), "30~%"),
+        (numbers.percent(0.62, zeros=True), "62.0~%"),
         (numbers.percent(0.25798, decimals=2), "25.8~%"),
         (numbers.percent(-0.271, signed=True), "\N{MINUS SIGN}27.1~%"),
         (numbers.perplexity(14.2), "14.20"),

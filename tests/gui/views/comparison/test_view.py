@@ -77,7 +77,7 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
         *(NONE, "95.3 %", "95.3 %", "73.3 %"),
     ]
     assert "Same top token, text by the model itself" in rows
-    assert rows["Perplexity"][:2] == ["14.20", "14.90"]
+    assert rows["Perplexity (per token), built-in"][:2] == ["14.20", "14.90"]
     assert rows["Time"] == [NONE, "17 s", "21 s", "17 s"]
     assert rows["KL, built-in"][1] == "0.048 (0.043 to 0.053)"
     assert "KL, text by the model itself" in rows
@@ -145,8 +145,8 @@ def test_figures_are_those_of_the_file(runs):
     _, rows = table_of([compared])
     assert rows["Verdict"][1] == "Broken"
     assert rows["KL, built-in"][1] == "2.50 (2.40 to 2.60)"
-    assert rows["Same top token, built-in"][1] == "20 % (10 % to 30 %)"
-    assert rows["Perplexity"] == ["14.20", "30.50"]
+    assert rows["Same top token, built-in"][1] == "20.0 % (10.0 % to 30.0 %)"
+    assert rows["Perplexity (per token), built-in"] == ["14.20", "30.50"]
     for measure, value in (
         (Quality.DIVERGENCE, 2.5),
         (Quality.PERPLEXITY, 30.5),
