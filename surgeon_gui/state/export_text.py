@@ -213,6 +213,19 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     )
 
 
+def original_speed(measured: Measured) -> tuple[str, str]:
+    """Return the original's speed, to be shown beside the file's, and their ratio."""
+    if len(measured.models) == 1:
+        return tr("original: no GGUF file"), ""
+    ratio = speedups(measured).generation
+    text = tr("was {n}, no clear difference")
+    if ratio.is_faster or ratio.is_slower:
+        text = tr("was {n}")
+    shown, title = _with_range(ratio, numbers.ratio), tr("Ratio per round")
+    text = text.format(n=numbers.rate(measured.models[0].generation.median))
+    return text, f"{title}: {shown.value} ({shown.below})"
+
+
 def _file_facts(exported: Exported, original_bytes: int) -> Facts:
     size = numbers.size(exported.weight_bytes)
     if original_bytes:

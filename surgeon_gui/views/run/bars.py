@@ -7,13 +7,14 @@ from functools import partial
 
 from PySide6.QtWidgets import QFrame, QStackedWidget, QWidget
 
+from surgeon_engine.api.messages.benchmark import speedups
 from surgeon_gui.base.theme import GAP, LARGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import bars
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.bars import Pair
-from surgeon_gui.state.export_text import ended_note, problem_of
+from surgeon_gui.state.export_text import ended_note, original_speed, problem_of
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import memory, numbers
@@ -31,10 +32,10 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
 from surgeon_gui.widgets.progress import ProgressBar
+from surgeon_gui.widgets.tool_tips import show_tip
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
-_NO_GGUF = tr("original: no GGUF file")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -135,17 +136,18 @@ class SpeedCard(QFrame):
     def show_state(self, state: AppState) -> None:
         """Show the speed, the progress of its measurement, or how to get it."""
         request = state.request_of_run(RequestKind.MEASUREMENT)
-        pair = bars.generation(state.shown_run.measured)
+        measured = state.shown_run.measured
+        pair = bars.generation(measured)
         self._progress.show_request(request)
         if request.is_open:
             self._pages.setCurrentWidget(self._work)
-        elif pair is not None:
+        elif measured is not None and pair is not None:
             after = tr("{n} tokens/s").format(n=numbers.rate(pair.after))
-            before = _NO_GGUF
-            if pair.before:
-                before = tr("was {n}").format(n=numbers.rate(pair.before))
+            before, ratio = original_speed(measured)
             self._figures.show_texts(after, before, pair)
-            self._figures.warn(is_worse=pair.before > _LARGER * pair.after)
+            show_tip(self._figures, ratio)
+            is_slower = bool(ratio) and speedups(measured).generation.is_slower
+            self._figures.warn(is_worse=is_slower)
             self._pages.setCurrentWidget(self._figures)
         else:
             obstacle = sentence(checks.measure_obstacle(state))

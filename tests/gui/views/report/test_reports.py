@@ -48,7 +48,7 @@ def test_report_contains_results_and_settings(finished):
     text = text_of(html)
     for expected in (
         "KL 0.077, 93 % same top token",  # on the worst text
-        "built-in 0.048 (0.043 to 0.053) 95.3 % (85.8 % to 100 %) 14.90 (13.41 to",
+        "built-in 0.048 (0.043 to 0.053) 95.3 % (85.8 % to 100.0 %) 14.90 (13.41 to",
         "8,192 tokens",
         "2,828,736",
         "model.layers.5.mlp.down_proj",

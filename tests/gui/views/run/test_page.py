@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.benchmark import rate_of
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import ResumePoint
@@ -248,8 +249,7 @@ def test_high_section_opens_at_its_top(page):
 def test_slower_file_has_a_warning(page, factor, is_slower):
     result = measured()
     original, pruned = result.models
-    rate = original.generation
-    faster = msgspec.structs.replace(rate, median=factor * rate.median)
+    faster = rate_of(1, [1 / (factor * x) for x in original.generation.rounds])
     original = msgspec.structs.replace(original, generation=faster)
     result = msgspec.structs.replace(result, models=(original, pruned))
     show(page, finished(measured=result))
@@ -361,6 +361,30 @@ def test_focus_is_in_sight_after_a_request(page, session, starter, results, afte
     expected = find(page.window(), after)
     assert focus() is (expected.focusProxy() or expected)
     assert focus().isVisible()
+
+
+def test_speed_card_claims_no_gain_that_the_interval_excludes(page):
+    before, after = measured().models
+    rounds = [0.6, 2.0, 0.7, 1.3, 0.8, 1.9, 1.5]
+    uneven = rate_of(32, [0.6 / x for x in rounds])
+    steady = rate_of(32, [0.6] * 7)
+
+    def shown_for(generation):
+        pair = (
+            msgspec.structs.replace(before, generation=steady),
+            msgspec.structs.replace(after, generation=generation),
+        )
+        show(page, finished(measured=msgspec.structs.replace(measured(), models=pair)))
+        label = find(page, "speed_before")
+        return label.text(), label.parent().toolTip()
+
+    text, ratio = shown_for(uneven)
+    assert text == "was 53.3, no clear difference"
+    assert "1.30 (0.70\N{EN DASH}1.90)" in ratio
+    text, ratio = shown_for(rate_of(32, [0.4] * 7))
+    assert text == "was 53.3"
+    assert "1.50 (1.50\N{EN DASH}1.50)" in ratio
+    assert not find(page, "speed_after").property("warning")
 
 
 def test_speed_of_a_file_that_was_measured_alone_has_no_bar(page):
