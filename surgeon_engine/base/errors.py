@@ -47,7 +47,7 @@ class CalibrationError(EngineError):
 
 
 class DownloadError(EngineError):
-    """A model or data set cannot be downloaded from the Hugging Face Hub."""
+    """A model or dataset cannot be downloaded from the Hugging Face Hub."""
 
 
 class TemporaryDownloadError(DownloadError):

@@ -72,7 +72,7 @@ def _topics() -> Mapping[str, str]:
         raise CalibrationError(
             "The built-in text is missing: this Python installation has no "
             "documentation topics (module pydoc_data).",
-            "Choose a text file or a data set as calibration text, or install the "
+            "Choose a text file or a dataset as calibration text, or install the "
             "full standard library of Python.",
         ) from error
     return topics

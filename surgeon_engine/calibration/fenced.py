@@ -32,7 +32,7 @@ from surgeon_engine.model.vocabulary.definition import definition_of
 from surgeon_engine.runtime import fence
 
 _OWN = {BUILTIN_TEXT, SHIPPED_TEXT}
-_NETWORK_SECONDS = 30.0  # between two rows of a data set; a wait may be longer
+_NETWORK_SECONDS = 30.0  # between two rows of a dataset; a wait may be longer
 _T = TypeVar("_T")
 
 

@@ -1,4 +1,4 @@
-"""Read the first rows of data sets of the Hugging Face Hub.
+"""Read the first rows of datasets of the Hugging Face Hub.
 
 Rows are streamed, so that only the requested ones are downloaded. The library
 `datasets` builds paths from names in response headers; they are checked before.
@@ -30,15 +30,15 @@ _ETAG = re.compile(r'(W/)?"?[0-9A-Za-z+][0-9A-Za-z_.+=/-]*"?')
 _COMMIT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
 _NAMES = {"ETag": _ETAG, "X-Linked-ETag": _ETAG, "X-Repo-Commit": _COMMIT}
 
-# The location of a data set for `datasets`; tests replace it by a folder.
+# The location of a dataset for `datasets`; tests replace it by a folder.
 _location: Callable[[HubName], str] = lambda name: name.repo  # noqa: E731
 
 
 def config_names(name: HubName) -> tuple[str, ...]:
-    """Return the configurations of a data set.
+    """Return the configurations of a dataset.
 
     Raises:
-        CalibrationError: The data set cannot be reached or read.
+        CalibrationError: The dataset cannot be reached or read.
     """
     return _names(datasets.get_dataset_config_names, name)
 
@@ -47,7 +47,7 @@ def split_names(name: HubName, config: str) -> tuple[str, ...]:
     """Return the splits of a configuration.
 
     Raises:
-        CalibrationError: The data set cannot be reached or read.
+        CalibrationError: The dataset cannot be reached or read.
     """
     return _names(datasets.get_dataset_split_names, name, config or None)
 
@@ -170,7 +170,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
     """Turn errors of `datasets` into errors that a user can act on.
 
     Raises:
-        CalibrationError: The data set cannot be reached or read.
+        CalibrationError: The dataset cannot be reached or read.
     """
     _check_responses()
     shown = name.display_name
@@ -180,14 +180,14 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise
     except OfflineModeIsEnabled as error:
         raise CalibrationError(
-            "The data set {name} cannot be read: offline mode is on.",
+            "The dataset {name} cannot be read: offline mode is on.",
             "Switch it off in the preferences of the window, or unset "
             "HF_HUB_OFFLINE. Or choose a text file.",
             name=shown,
         ) from error
     except (httpx2.TransportError, ConnectionError) as error:
         raise CalibrationError(
-            "The data set {name} cannot be reached: {kind}.",
+            "The dataset {name} cannot be reached: {kind}.",
             "Check the network connection, or choose a text file.",
             name=shown,
             kind=type(error).__name__,
@@ -195,26 +195,26 @@ def _readable_errors(name: HubName) -> Iterator[None]:
     except datasets.exceptions.DatasetNotFoundError as error:
         if "gated" in str(error):
             raise CalibrationError(
-                "The data set {name} is gated.",
+                "The dataset {name} is gated.",
                 "Agree to its terms on its page, then log in with `hf auth login`.",
                 name=shown,
             ) from error
         raise CalibrationError(
-            "The data set {name} does not exist, or is private.",
+            "The dataset {name} does not exist, or is private.",
             "Check the spelling. If it is private, log in with `hf auth login`.",
             name=shown,
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise CalibrationError(
-            "The Hub does not provide the data set {name} (HTTP {status}).",
+            "The Hub does not provide the dataset {name} (HTTP {status}).",
             "Try again later, or check its page on the Hub.",
             name=shown,
             status=status,
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
         raise CalibrationError(
-            "The data set {name} cannot be read: {line:clause}.",
+            "The dataset {name} cannot be read: {line:clause}.",
             "Choose another one, or another configuration or split.",
             name=shown,
             line=fence.describe(error),

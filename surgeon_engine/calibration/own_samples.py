@@ -1,6 +1,6 @@
 """Text that the model itself writes: windows sampled from its own distribution.
 
-They need no data set, are in whatever languages and styles the model knows, and keep a
+They need no dataset, are in whatever languages and styles the model knows, and keep a
 pruned model from specializing to the user's text. Each window begins with the tokens
 that begin a text and continues with draws from the model's predictions at
 temperature 1. If the model has a chat template, half of the windows begin with its text

@@ -136,7 +136,7 @@ def resolve_column(
     if not columns:
         raise CalibrationError(
             "No column of {name} holds text.",
-            "Choose a file or data set with text.",
+            "Choose a file or dataset with text.",
             name=name,
         )
     if requested and not may_differ:

@@ -171,7 +171,7 @@ def _from_table(path: Path, source: TextSource) -> Documents:
 
 
 def _from_hub(name: HubName, source: TextSource) -> Documents:
-    # Importing the library takes a second, which only data sets need.
+    # Importing the library takes a second, which only datasets need.
     from surgeon_engine.calibration import hub_datasets
 
     config = hub_datasets.resolve_config(name, source.config)

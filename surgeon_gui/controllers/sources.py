@@ -145,7 +145,7 @@ class PreviewController(QObject):
 class TextController(PreviewController):
     """Request what is shown of the chosen texts.
 
-    The columns and splits of a table or a data set are requested once for each. Small
+    The columns and splits of a table or a dataset are requested once for each. Small
     files of this computer are read, so that a text that is too short, or that cannot be
     read, is a problem before the start.
     """

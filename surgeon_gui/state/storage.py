@@ -37,7 +37,7 @@ class StoredKind(Enum):
 
 KIND_NAMES = {
     StoredKind.HUB_MODEL: tr("Models of the Hugging Face Hub"),
-    StoredKind.HUB_DATASET: tr("Data sets of the Hugging Face Hub"),
+    StoredKind.HUB_DATASET: tr("Datasets of the Hugging Face Hub"),
     StoredKind.SAMPLE: tr("Sample models"),
     StoredKind.OWN_TEXT: tr("Text by the models themselves"),
     StoredKind.MEASUREMENTS: tr("Measurements of the models"),
@@ -49,7 +49,7 @@ _CONSEQUENCES = {
         "would download it again."
     ),
     StoredKind.HUB_DATASET: tr(
-        "Programs for the Hub share this cache: another one may need the data set and "
+        "Programs for the Hub share this cache: another one may need the dataset and "
         "would download it again."
     ),
     StoredKind.SAMPLE: tr("It can be downloaded again."),

@@ -85,8 +85,7 @@ class Kind(Enum):
     NOT_DOWNLOADED = tr("{name} has not been downloaded yet.")
     MODEL_MISSING = tr("No model found at {source}.")
     DATASET_OFFLINE = tr(
-        "The data set {name} is on the Hub, and offline mode is on (File > "
-        "Preferences)."
+        "The dataset {name} is on the Hub, and offline mode is on (File > Preferences)."
     )
 
     # its folders

@@ -75,7 +75,7 @@ FIELDS = {
     "evaluation.texts": FieldText(
         "Also judge on",
         "Texts of other kinds that show whether the pruned model still knows more "
-        "than the calibration text: files, or data sets as organization/name, "
+        "than the calibration text: files, or datasets as organization/name, "
         "separated by commas. Nothing is fitted to them. Automatic: the built-in "
         "text, or text by the model itself where the built-in text calibrates or "
         "validates.",

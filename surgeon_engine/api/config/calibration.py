@@ -90,10 +90,10 @@ class CalibrationConfig:
     seed: Annotated[int, Option(Limits(0, 2**31 - 1), advanced=True)] = 0
     batch: Annotated[int, Option(Limits(1, 1024), advanced=True)] = 4
     column: str = ""  # table column; empty: "text", or the one with the longest texts
-    dataset_config: str = ""  # empty: the data set's only or default one
-    split: str = ""  # data set split; empty: "train", or the first
+    dataset_config: str = ""  # empty: the dataset's only or default one
+    split: str = ""  # dataset split; empty: "train", or the first
     validation_split: str = ""  # empty: validation_text, or `text`, as above
-    rows: Annotated[  # number of rows from the beginning of a data set
+    rows: Annotated[  # number of rows from the beginning of a dataset
         int, Option(Limits(1, 10_000_000), used_if="uses_datasets")
     ] = 2000
     # They take their shares of the windows of calibration; `text` has the rest.
@@ -208,7 +208,7 @@ class CalibrationConfig:
 
 
 def _check_name(text: str) -> None:
-    """Check that a text has a name, and that a data set has one of the Hub."""
+    """Check that a text has a name, and that a dataset has one of the Hub."""
     if not text.strip():
         raise ConfigError(
             "No calibration text was given.", "Choose a text file or the built-in text."
@@ -216,7 +216,7 @@ def _check_name(text: str) -> None:
     name = hub_name(text)
     if is_hub_source(text) and (name is None or not name.is_dataset):
         raise ConfigError(
-            "{text} is not the name of a data set on the Hugging Face Hub.",
+            "{text} is not the name of a dataset on the Hugging Face Hub.",
             "Write hf://datasets/organization/name.",
             text=text,
         )

@@ -44,7 +44,7 @@ class SearchHub(_Command, frozen=True):
 
 
 class DescribeText(_Command, frozen=True):
-    """List the choices of a table or data set. The response is `TextDescribed`."""
+    """List the choices of a table or dataset. The response is `TextDescribed`."""
 
     calibration: CalibrationConfig
 

@@ -50,11 +50,11 @@ class HubSearched(msgspec.Struct, frozen=True, tag=True):
 
 
 class TextDescribed(msgspec.Struct, frozen=True, tag=True):
-    """The choices of a table or a data set of texts."""
+    """The choices of a table or a dataset of texts."""
 
     columns: tuple[str, ...]  # the columns with text or chats
     column: str  # default column
-    configs: tuple[str, ...] = ()  # configs of a data set
+    configs: tuple[str, ...] = ()  # configs of a dataset
     splits: tuple[str, ...] = ()
     split: str = ""  # default split
 

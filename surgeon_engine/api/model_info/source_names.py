@@ -1,11 +1,11 @@
-"""Names of models and data sets of the Hugging Face Hub, and their cache folders.
+"""Names of models and datasets of the Hugging Face Hub, and their cache folders.
 
 A job uses the names of the Hub's own file system, which mean the same on every machine
 and are never mistaken for paths:
 
     hf://org/name              a model
     hf://org/name@revision     a branch, tag or commit of it
-    hf://datasets/org/name     a data set
+    hf://datasets/org/name     a dataset
 
 Downloaded models are found by the layout of the cache (models--org--name/refs and
 /snapshots), without a network and without the Hub's library.
@@ -44,7 +44,7 @@ _TREE = re.compile(r"/(tree|blob|resolve)/(?P<revision>[^/]+).*")
 
 @dataclass(frozen=True, slots=True)
 class HubName:
-    """A model or a data set of the Hub."""
+    """A model or a dataset of the Hub."""
 
     repo: str  # "org/name"; a few old names have no organization
     revision: str = ""  # empty: the main branch
@@ -91,7 +91,7 @@ class HubName:
 
 
 def hub_name(source: str) -> HubName | None:
-    """Parse the name of a model or data set of the Hub; None if it is not one."""
+    """Parse the name of a model or dataset of the Hub; None if it is not one."""
     if not source.startswith(SCHEME):
         return None
     name = source.removeprefix(SCHEME)

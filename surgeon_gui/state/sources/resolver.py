@@ -31,7 +31,7 @@ def resolve_model(typed: str) -> str:
 
 
 def resolve_text(typed: str) -> str:
-    """Resolve a text like a model; on the Hub it is a data set."""
+    """Resolve a text like a model; on the Hub it is a dataset."""
     if typed in ("", BUILTIN_TEXT) or paths.exists(typed):
         return typed
     name = hub_name(parse_hub_source(typed, is_dataset=True))

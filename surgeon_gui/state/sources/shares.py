@@ -23,7 +23,7 @@ class ShareRow(NamedTuple):
     name: str
     share: str
     windows: str
-    tip: str  # the whole name, with the parts of a data set
+    tip: str  # the whole name, with the parts of a dataset
 
 
 def share_rows(config: CalibrationConfig) -> tuple[ShareRow, ...]:

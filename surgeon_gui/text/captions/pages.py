@@ -102,26 +102,26 @@ CAPTIONS = {
         "Add built-in text", "Add the text that comes with Surgeon."
     ),
     "more_dataset_button": caption(
-        "Add data set…", "Add a data set of the Hugging Face Hub."
+        "Add dataset…", "Add a dataset of the Hugging Face Hub."
     ),
     "more_remove_button": caption("Remove", "Remove the selected text."),
     "more_dataset_edit": caption(
-        "Data set, as organization/name",
-        "Name or address of a data set on the Hugging Face Hub.",
+        "Dataset, as organization/name",
+        "Name or address of a dataset on the Hugging Face Hub.",
     ),
     "more_config_edit": caption(
         "Configuration (optional)",
-        "Configuration of the data set. Empty: its only or default one.",
+        "Configuration of the dataset. Empty: its only or default one.",
     ),
     "more_split_edit": caption(
-        "Split (optional)", "Split of the data set. Empty: train, or the first split."
+        "Split (optional)", "Split of the dataset. Empty: train, or the first split."
     ),
     "more_column_edit": caption(
         "Column (optional)",
-        "Column of the data set. Empty: text, chats, or the longest texts.",
+        "Column of the dataset. Empty: text, chats, or the longest texts.",
     ),
-    "more_keep_button": caption("Add", "Add this data set."),
-    "more_drop_button": caption("Cancel", "Add no data set."),
+    "more_keep_button": caption("Add", "Add this dataset."),
+    "more_drop_button": caption("Cancel", "Add no dataset."),
     "preview_button": caption(
         "Preview", "Show the first windows and the amount of text."
     ),

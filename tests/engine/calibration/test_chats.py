@@ -38,7 +38,7 @@ def chat(number: int) -> list[dict[str, str]]:
 
 
 def shared(number: int) -> list[dict[str, str]]:
-    """Return the same chat with the names of other data sets."""
+    """Return the same chat with the names of other datasets."""
     names = {"user": "human", "assistant": "gpt"}
     return [{"from": names[m["role"]], "value": m["content"]} for m in chat(number)]
 

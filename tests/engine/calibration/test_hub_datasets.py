@@ -1,4 +1,4 @@
-"""A data set of a hostile server writes nothing outside the cache.
+"""A dataset of a hostile server writes nothing outside the cache.
 
 The library's own downloader, which builds paths from the server's answers, runs inside
 the checks.

@@ -52,7 +52,7 @@ def table(request, tmp_path):
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    """Return a data set in a folder, in place of one on the Hub."""
+    """Return a dataset in a folder, in place of one on the Hub."""
     for config in ("long", "short"):
         (tmp_path / "data" / config).mkdir(parents=True)
         for split, rows in (("train", 30), ("validation", 10)):

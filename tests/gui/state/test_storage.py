@@ -12,7 +12,7 @@ OWN_CACHES = ("Text by the models themselves", "Measurements of the models")
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path, monkeypatch):
-    """Fill the caches: two models and a data set of the Hub, a sample, own text."""
+    """Fill the caches: two models and a dataset of the Hub, a sample, own text."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"):
         monkeypatch.delenv(variable, raising=False)

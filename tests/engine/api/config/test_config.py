@@ -275,7 +275,7 @@ WRONG = {
     "[[calibration.more_texts]]\n": [
         ("share = 0.5", "An entry of calibration.more_texts has no text."),
         ("text = 'a.npy'", "a.npy is a token file, which cannot be a further text"),
-        ("text = 'hf://a/b'", "not the name of a data set"),
+        ("text = 'hf://a/b'", "not the name of a dataset"),
         ("text = ''", "No calibration text was given"),
     ],
     "[pruning]\nstructure = 'n_m'\n": [
