@@ -14,7 +14,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.language_names import english_name, shown_name
-from surgeon_gui.widgets.controls import chip, described, mark_invalid, text_label
+from surgeon_gui.widgets.controls import chip, described, line_label, mark_invalid
 from surgeon_gui.widgets.layouts import horizontal
 
 
@@ -34,7 +34,7 @@ class LanguagesChip(QFrame):
         self._edit = described(QLineEdit(), "languages_edit")
         self._edit.setPlaceholderText(FIELDS["pruning.kept_texts"].example)
         self._edit.editingFinished.connect(self._on_edited)
-        parts = (text_label(note, quiet=True), (self._edit, 1))
+        parts = (line_label(note, quiet=True), (self._edit, 1))
         horizontal(self, *parts, margin=(MARGIN, GAP // 2, GAP // 2, GAP // 2))
         self.hide()
 

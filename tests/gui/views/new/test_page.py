@@ -471,6 +471,9 @@ def test_languages_to_keep_are_asked_for_and_taken_back(place):
     assert not row.isVisible()
     chip.click()
     assert row.isVisible()
+    settle()
+    note = row.findChild(QLabel)
+    assert note.width() >= note.fontMetrics().horizontalAdvance(note.text())
     assert not config(place).pruning.removes_tokens  # nothing is named yet
     edit = find(place, "languages_edit", QLineEdit)
     edit.setText("German,  Cyrillic ,")
