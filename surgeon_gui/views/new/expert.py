@@ -67,7 +67,7 @@ class Expert(QFrame):
         self._pages, self._actions = pages, actions
         self._found: dict[str, _Found] = {}
         self._search = described(QLineEdit(), "expert_search_edit")
-        self._search.setPlaceholderText(tr("Find a setting"))
+        self._search.setPlaceholderText(tr("Search"))
         self._search.setClearButtonEnabled(True)
         self._labels = QStandardItemModel(self)
         completer = _ByWords(self._labels, self)

@@ -158,6 +158,12 @@ def test_word_of_its_help_finds_a_setting_after_those_that_it_names(active):
     assert {"Window length", "Batch", "General text"} <= set(found)
 
 
+def test_preview_finds_the_text_on_its_page(active):
+    (found,) = found_by(active, "preview")
+    choose(active, found)
+    assert find(active, "preview_button").isVisible()
+
+
 def test_name_of_a_choice_finds_its_setting(active):
     assert found_by(active, "Q4_K_M") == ["Number format"]
     assert found_by(active, "wanda") == ["Method"]
