@@ -190,10 +190,13 @@ class SizeInput(QWidget):
             target, value = found
             if reason := self._reasons.get(target):
                 raise ConfigError(reason, settings=("target",))
-            if target in OF_SHARE and MAX_SHARE < value <= 1:
+            if target in OF_SHARE and value > MAX_SHARE:
+                limit = tr("At most {limit}.").format(limit=numbers.percent(MAX_SHARE))
+                if value > 1:
+                    message, text = tr("{text:shown} is too much."), self._line.text()
+                    raise ConfigError(message, limit, settings=("target",), text=text)
+                show_limit(self._line, limit)
                 value = MAX_SHARE
-                limit = numbers.percent(value)
-                show_limit(self._line, tr("At most {limit}.").format(limit=limit))
             limits = _SETTINGS[targets.target_field(target)].option.limits
             if limits is not None and limits.contain(value):
                 return target, value

@@ -248,6 +248,9 @@ def test_share_beyond_all_limits_becomes_the_largest(size, unit):
     assert size_shown(size) == "95 %"
     assert size.values()["sparsity"] == MAX_SHARE
     assert size.errors == []
+    type_size(size, "200 %")
+    (error,) = size.errors
+    assert "95\xa0%" in error.hint
 
 
 def test_return_selects_the_text(size, qtbot):
