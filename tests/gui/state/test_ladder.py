@@ -78,9 +78,12 @@ def test_file_too_large_for_all_memories_and_context_too_long_are_said():
     assert fits(rung(1, 0.1, 2048)) == "1 GB, but the model supports 2,048 tokens"
 
 
-def test_memories_are_in_the_unit_of_the_window(monkeypatch):
-    monkeypatch.setattr(units, "_units", units.Units.BINARY)
-    assert fits(rung(2**30 / GB, 0.1)) == "1 GiB"
+def test_memories_are_in_the_unit_of_the_window():
+    units.use(units.Units.BINARY)
+    try:
+        assert fits(rung(2**30 / GB, 0.1)) == "1 GiB"
+    finally:
+        units.use(units.Units.DECIMAL)
 
 
 def test_default_context_is_that_of_a_target_or_one_that_all_support(runs):
