@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +72,11 @@ def test_parent_of_a_link_is_that_of_its_target(tmp_path, monkeypatch):
     assert expand_path("./link/") == Path.cwd() / "link"
 
 
-def test_leftovers_of_a_dead_process_are_removed(tmp_path):
+def test_leftovers_of_a_dead_process_are_removed(tmp_path, monkeypatch):
+    # In a folder of its own: other processes clean up the usual one meanwhile.
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     run = write_run(tmp_path, ending="killed")
     before = {path.name for path in run.iterdir()}
     for folder in (run, write_saved_state(run)):

@@ -270,7 +270,7 @@ def test_selection_and_place_stay_while_runs_come_and_go(qtbot, home, tmp_path):
 
     wait_until(qtbot, lambda: folders() == ["b", "a", "w"])
     assert "40" in grid_of(home).currentIndex().data()
-    assert bar.value() == before
+    wait_until(qtbot, lambda: bar.value() == before)  # once the cards are laid out
 
 
 def test_details_come_when_asked_for_and_tell_the_share_of_parameters(home):
