@@ -122,7 +122,7 @@ def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:
 
 def place_of_run(config: RunConfig, model: ModelSummary, share: float) -> float:
     """Return the share at which a draft has the size of a run that kept all tokens."""
-    if leaves_zeros(config):
+    if leaves_zeros(config) or not config.pruning.removes_tokens:
         return share
     form, prunable = file_form(config, model), prunable_weights(config.pruning, model)
     whole = replace(config.pruning, vocabulary=Vocabulary.WHOLE)
