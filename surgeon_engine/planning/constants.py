@@ -54,6 +54,9 @@ EXPERT_TOKENS = 2**13  # tokens of an expert in one step of its refit
 # An export is verified by the logits of so many tokens, and the perplexity of windows.
 PROBED_TOKENS = 64
 PROBED_WINDOWS = 4
+# Shares of the free memory: the most for weights that transformers holds whole then,
+# and the part that it holds of larger ones.
+CHECK_ROOM, CHECK_KEPT = 0.5, 0.25
 
 
 def gate_draws(windows: int) -> int:

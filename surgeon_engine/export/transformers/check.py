@@ -35,19 +35,19 @@ _AUTO = {
     "AutoModelForMultimodalLM": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
 }
 _MAX_EXPONENT = 700  # exp of more may exceed a float64
-# Shares of free memory: weights that are all held, and the part held of larger ones.
-_ROOM, _KEPT = 0.5, 0.25
 
 
-def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
-    """Return the fields of a `VerificationResult`."""
+def compare(checkpoint: Path, probe: Path, *shares: float) -> dict[str, object]:
+    """Return the fields of a `VerificationResult`; shares as of `placement`."""
     # The engine has made this folder, and deletes it in any case.
     modules = os.environ.get("HF_MODULES_CACHE")
     with tempfile.TemporaryDirectory(dir=modules) as folder:
-        return _compare(checkpoint, probe, folder)
+        return _compare(checkpoint, probe, placement(checkpoint, folder, *shares))
 
 
-def _compare(checkpoint: Path, probe: Path, folder: str) -> dict[str, object]:
+def _compare(
+    checkpoint: Path, probe: Path, placed: dict[str, Any]
+) -> dict[str, object]:
     import torch
     import transformers
     from safetensors.torch import load_file
@@ -60,7 +60,7 @@ def _compare(checkpoint: Path, probe: Path, folder: str) -> dict[str, object]:
         dtype="auto",
         local_files_only=True,
         trust_remote_code=True,
-        **placement(checkpoint, folder),
+        **placed,
     ).eval()
     model = language_model(model)
     expected_logits, windows = expected["logits"], expected["windows"]
@@ -89,8 +89,12 @@ def _compare(checkpoint: Path, probe: Path, folder: str) -> dict[str, object]:
     }
 
 
-def placement(checkpoint: Path, folder: str) -> dict[str, Any]:
+def placement(
+    checkpoint: Path, folder: str, room: float, kept: float
+) -> dict[str, Any]:
     """Return arguments by which weights without room in memory are in a folder.
+
+    The shares of the free memory are `CHECK_ROOM` and `CHECK_KEPT` of the plan.
 
     Compact checkpoints bring code of their own, and have room: their weights stay in
     the files, which the system maps.
@@ -99,11 +103,11 @@ def placement(checkpoint: Path, folder: str) -> dict[str, Any]:
 
     free = psutil.virtual_memory().available
     size = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
-    if size <= _ROOM * free or "auto_map" in _config(checkpoint):
+    if size <= room * free or "auto_map" in _config(checkpoint):
         return {}
     return {
         "device_map": "auto",
-        "max_memory": {"cpu": int(_KEPT * free)},
+        "max_memory": {"cpu": int(kept * free)},
         "offload_folder": folder,
     }
 
@@ -154,4 +158,6 @@ def divergence(other: Any, logits: Any) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(compare(Path(sys.argv[1]), Path(sys.argv[2]))) + "\n")
+    checkpoint, probe, *shares = sys.argv[1:]
+    found = compare(Path(checkpoint), Path(probe), *map(float, shares))
+    sys.stdout.write(json.dumps(found) + "\n")

@@ -47,6 +47,7 @@ from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.experts import EXPERT_COUNTS
 from surgeon_engine.model.layers import head_size
 from surgeon_engine.model.source import UNREADABLE, first_line
+from surgeon_engine.planning.constants import CHECK_KEPT, CHECK_ROOM
 from surgeon_engine.planning.formats import NO_MASKED_EXPERTS
 from surgeon_engine.runtime import devices
 
@@ -97,7 +98,8 @@ class MaskedWriter(Writer):
 
     @override
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
-        return run_isolated(CHECK, (str(folder), str(probe)), check)
+        arguments = (folder, probe, CHECK_ROOM, CHECK_KEPT)
+        return run_isolated(CHECK, tuple(map(str, arguments)), check)
 
     def _config(self, pruned: PrunedModel) -> dict[str, Any]:
         return stock_config(pruned.loaded.model)

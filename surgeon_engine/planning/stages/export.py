@@ -5,7 +5,13 @@ from __future__ import annotations
 from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, Format
 from surgeon_engine.api.config.pruning import COUPLED
 from surgeon_engine.planning import speed
-from surgeon_engine.planning.constants import FLOAT, PROBED_TOKENS, PROBED_WINDOWS
+from surgeon_engine.planning.constants import (
+    CHECK_KEPT,
+    CHECK_ROOM,
+    FLOAT,
+    PROBED_TOKENS,
+    PROBED_WINDOWS,
+)
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.evaluation import evaluated
 from surgeon_engine.planning.stages.need import Moment, StageNeed
@@ -19,9 +25,6 @@ _QUANTIZED = 4e6  # weights rounded a second
 _LIBRARIES_SECONDS = 8.0  # until a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
 _CHECKS = 4  # passes over the windows of the probe
-# Shares of the free memory: the most for weights that transformers holds whole, and
-# the part that it holds of larger ones, as in `export/transformers/check.py`.
-CHECK_ROOM, CHECK_KEPT = 0.5, 0.25
 
 
 def export(job: Job) -> StageNeed:

@@ -19,7 +19,7 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export import isolated_process
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
-from surgeon_engine.export.transformers import check
+from surgeon_engine.export.transformers import check, files
 from surgeon_engine.export.transformers.check import compare, divergence, placement
 from surgeon_engine.export.verify import (
     describe_mismatch,
@@ -27,7 +27,7 @@ from surgeon_engine.export.verify import (
     save_probe,
     tolerance_of,
 )
-from surgeon_engine.planning.stages.export import CHECK_KEPT, CHECK_ROOM
+from surgeon_engine.planning.constants import CHECK_KEPT, CHECK_ROOM
 from tests.helpers.pruning_states import make_state
 from tests.helpers.tiny_models import tiny_model
 
@@ -166,7 +166,7 @@ def test_divergence_from_the_original_is_that_of_two_whole_models(tmp_path):
     assert nats > 1e-4
     assert expected_figures(probe).divergence == pytest.approx(nats, rel=1e-3)
     model.save_pretrained(tmp_path / "checkpoint")
-    found = compare(tmp_path / "checkpoint", probe)
+    found = compare(tmp_path / "checkpoint", probe, CHECK_ROOM, CHECK_KEPT)
     assert found["tokens"] == tokens.numel()
     assert found["largest_difference"] < 1e-5
     assert found["divergence"] == pytest.approx(nats, rel=1e-3)
@@ -182,7 +182,8 @@ def test_large_mixture_is_read_from_a_folder_with_the_same_logits(
     probe, checkpoint = tmp_path / "probe.safetensors", tmp_path / "checkpoint"
     save_probe(state.loaded, validation, probe)
     state.loaded.model.save_pretrained(checkpoint)
-    expected = compare(checkpoint, probe)
+    shares = (CHECK_ROOM, CHECK_KEPT)
+    expected = compare(checkpoint, probe, *shares)
     size = (checkpoint / "model.safetensors").stat().st_size
     free = mock.Mock(available=2 * size - 2)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
@@ -192,12 +193,20 @@ def test_large_mixture_is_read_from_a_folder_with_the_same_logits(
         "TemporaryDirectory",
         lambda **_: contextlib.nullcontext(str(folder)),
     )
-    assert compare(checkpoint, probe) == expected
+    assert compare(checkpoint, probe, *shares) == expected
     assert expected["largest_difference"] < 1e-5
     assert any("experts.gate_up_proj" in x.name for x in folder.iterdir())
     free.available = 2 * size
-    assert placement(checkpoint, "") == {}
-    assert (check._ROOM, check._KEPT) == (CHECK_ROOM, CHECK_KEPT)  # as it is planned
+    assert placement(checkpoint, "", *shares) == {}
+
+
+def test_check_holds_the_shares_of_memory_that_are_planned(monkeypatch, tmp_path):
+    run = mock.Mock()
+    monkeypatch.setattr(files, "run_isolated", run)
+    files.MaskedWriter().verify(tmp_path, tmp_path / "probe", int)
+    program, (_, _, *shares), _ = run.call_args.args
+    assert program == Path(check.__file__)
+    assert [*map(float, shares)] == [CHECK_ROOM, CHECK_KEPT]
 
 
 def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:
