@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Evaluation, Fidelity
 from surgeon_engine.base.sentences import say
+
+_ROUNDING = 1e-5  # nats per token
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredOriginal:
     """The original that the figures of a run are relative to."""
 
-    source: str | None  # model source; None: it is not known
+    source: str | None  # model source, perhaps of a copy; None: it is not known
     evaluation: Evaluation | None  # during the run
     fidelity: Sequence[Fidelity]  # on each text, perhaps of a judgment
 
     @property
     def further_texts(self) -> tuple[tuple[object, ...], ...]:
-        """The windows of each text beside the first, and who has written it."""
-        return tuple(
-            (x.windows, x.window_length, x.text, x.text == OWN_TEXT and self.source)
-            for x in self.fidelity[1:]
-        )
+        """The windows of each text beside the first."""
+        return tuple((x.windows, x.window_length, x.text) for x in self.fidelity[1:])
 
 
 def are_comparable(runs: Sequence[MeasuredOriginal]) -> bool:
@@ -43,7 +42,12 @@ def _have_same_text(runs: Sequence[MeasuredOriginal]) -> bool:
 
 
 def _have_different_originals(runs: Sequence[MeasuredOriginal]) -> bool:
-    return len({each.source for each in runs if each.source is not None}) > 1
+    """Return whether originals differ. Copies have the same loss on a text."""
+    known = [each for each in runs if each.source is not None]
+    if len({each.source for each in known}) <= 1:
+        return False
+    first, *others = (x.evaluation.loss if x.evaluation else math.nan for x in known)
+    return not all(abs(loss - first) <= _ROUNDING for loss in others)
 
 
 def comparison_note(runs: Sequence[MeasuredOriginal]) -> str:

@@ -183,8 +183,9 @@ def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
 
 
 def test_files_of_different_originals_have_no_best(view, runs):
-    other = replace(runs[0].run.config, model=ModelConfig("other"))
-    runs = (*runs, ComparedRun("d", replace(runs[0].run, config=other)))
+    copied = (*runs, of_original("copy", runs[0]))
+    assert "Best for" in table_of(copied)[1]
+    runs = (*runs, of_original("other", runs[0], loss=0.1))
     found = comparison.points(runs, Quality.DIVERGENCE)
     assert len(found) == 6 and comparison.front(found) == ()
     assert "Best for" not in table_of(runs)[1]
@@ -194,6 +195,14 @@ def test_files_of_different_originals_have_no_best(view, runs):
     assert "different models" in shown(view, "compare_protocol_note")
     assert "original" in names_in_legends(view)
     assert "Best for their size" not in names_in_legends(view)
+
+
+def of_original(source, compared, loss=0.0):
+    """Return a run of another folder, whose original has a higher loss."""
+    run = compared.run
+    baseline = msgspec.structs.replace(run.baseline, loss=run.baseline.loss + loss)
+    config = replace(run.config, model=ModelConfig(source))
+    return ComparedRun(source, replace(run, config=config, baseline=baseline))
 
 
 def names_in_legends(view):
@@ -274,9 +283,8 @@ def test_protocol_note_covers_the_further_texts(runs):
     changed = msgspec.structs.replace(baseline, fidelity=(first, shorter))
     compared = ComparedRun("d", replace(runs[0].run, baseline=changed))
     assert comparison.protocol_note([*runs, compared])
-    job_of_other = replace(runs[0].run.config, model=ModelConfig("other"))
-    compared = ComparedRun("d", replace(runs[0].run, config=job_of_other))
-    assert comparison.protocol_note([*runs, compared])
+    assert comparison.protocol_note([*runs, of_original("other", runs[0], loss=0.1)])
+    assert comparison.protocol_note([*runs, of_original("copy", runs[0])]) == ""
     assert comparison.protocol_note([*runs, without_fidelity(runs[0])]) == ""
     judged = ComparedRun("d", replace(runs[0].run, judgment=judgment()))
     assert comparison.protocol_note([*runs, judged])
