@@ -29,10 +29,7 @@ class OnText:
 
 def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
     """Return the fidelity of the file of a run; of the model in memory without one."""
-    if run.judgment is not None:
-        return tuple(each.fidelity for each in run.judgment.texts)
-    evaluation = run.evaluation
-    return file_fidelity(run.exported, evaluation) if evaluation is not None else ()
+    return _figures(run)[0]
 
 
 def verdict_of_run(run: RunState) -> Verdict | None:
@@ -80,9 +77,29 @@ def on_texts(run: RunState) -> tuple[OnText, ...]:
 
 def baseline_of(run: RunState) -> tuple[Fidelity, ...]:
     """Return the fidelity of the original, whose perplexity counts, on each text."""
-    if run.judgment is not None:
-        return tuple(each.baseline for each in run.judgment.texts)
-    return run.baseline.fidelity if run.baseline is not None else ()
+    return _figures(run)[1]
+
+
+def _figures(run: RunState) -> tuple[tuple[Fidelity, ...], tuple[Fidelity, ...]]:
+    """Return the fidelity of the file, and of the original, on each text.
+
+    Of a file that was judged, the figures on the longer part of each text count.
+    """
+    evaluation = run.evaluation
+    found = file_fidelity(run.exported, evaluation) if evaluation is not None else ()
+    before = run.baseline.fidelity if run.baseline is not None else ()
+    if run.judgment is None:
+        return found, before
+    originals = {each.text: each for each in before}
+    pairs = [(x.fidelity, x.baseline) for x in run.judgment.texts]
+    own = {x.text: (x, originals[x.text]) for x in found if x.text in originals}
+    if basis_of(run.exported) is Basis.FILE:
+        pairs = [max(x, own.get(x[0].text, x), key=_tokens) for x in pairs]
+    return tuple(x for x, _ in pairs), tuple(x for _, x in pairs)
+
+
+def _tokens(pair: tuple[Fidelity, Fidelity]) -> int:
+    return pair[0].windows * pair[0].window_length
 
 
 def perplexities(

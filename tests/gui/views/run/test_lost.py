@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from PySide6.QtWidgets import QApplication, QLabel
 
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, Judge
 from surgeon_engine.api.messages.judgment import Answer as Said
@@ -23,7 +24,7 @@ from surgeon_engine.api.messages.judgment import (
 )
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.api.verdict import Verdict
-from surgeon_gui.state.verdict import verdict_of_run
+from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
 from surgeon_gui.text.judgments import Answer
 from surgeon_gui.views.run.lost import AnswerList
 from surgeon_gui.widgets.dot import Dot, Shape
@@ -129,6 +130,31 @@ def test_judgment_gives_the_verdict_and_its_probes_count(page):
     assert verdict_of_run(finished(judgment=worse)) is Verdict.CLOSE
     show(page, finished(judgment=judgment(nats=0.01)))
     assert find(page, "run_title").text() == "Nearly the same"
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.Q4_0])
+def test_judgment_keeps_figures_that_the_run_has_of_more_windows(dtype):
+    run = finished()
+    exported = msgspec.structs.replace(run.exported, dtype=dtype, fidelity=())
+    is_own = dtype is FileDtype.FLOAT32  # or else of the weights before rounding
+    own, other = run.evaluation.fidelity
+    texts = [
+        msgspec.structs.replace(text, fidelity=few, baseline=few)
+        for text, few in zip(
+            2 * judgment().texts,
+            (
+                msgspec.structs.replace(own, windows=own.windows // 2),
+                msgspec.structs.replace(other, windows=2 * other.windows),
+            ),
+            strict=True,
+        )
+    ]
+    judged = msgspec.structs.replace(judgment(), texts=tuple(texts))
+    run = replace(run, exported=exported, judgment=judged)
+    expected = own if is_own else texts[0].fidelity
+    assert fidelity_of(run) == (expected, texts[1].fidelity)
+    expected = run.baseline.fidelity[0] if is_own else texts[0].baseline
+    assert baseline_of(run) == (expected, texts[1].baseline)
 
 
 def judgment(nats=0.2, p=0.5):
