@@ -325,6 +325,7 @@ def describe(
         window_blocks=window_blocks,
         attention_window=config.sliding_window if window_blocks else 0,
         gguf_widths=_gguf_widths(model),
+        fills_shared=any(x.counts_shared for x in family_of(config.model_type).gguf),
         tokenizer_bytes=tokenizer_bytes(source),
         not_loaded=_not_loaded(model, source),
         other_parameters=_other_parameters(model),

@@ -8,6 +8,7 @@ Tokens that a job removes are in none of these numbers.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,7 +22,12 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.pruning import COUPLINGS, SPARSE, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.planning.constants import BYTES, EXPERT_MATRICES, TENSOR_ENTRY
+from surgeon_engine.planning.constants import (
+    BYTES,
+    EXPERT_MATRICES,
+    EXPERT_WIDTH_MULTIPLE,
+    TENSOR_ENTRY,
+)
 from surgeon_engine.planning.fewer_tokens import planned_tokens, with_fewer_tokens
 from surgeon_engine.planning.gguf_types import (
     Mixture,
@@ -205,7 +211,7 @@ class PlannedFile:
         size = experts * (layer.rows - EXPERT_MATRICES * matrix) * _VECTOR
         parts = {"ffn_gate_exps": hidden, "ffn_up_exps": hidden}
         if self._removes_from_experts:
-            width = self._row_of_neurons(width)
+            width = self._row_of_neurons(width, is_filled=False)
         for part, row in (parts | {"ffn_down_exps": width}).items():
             kind = self._mixture.type_of(f"blk.{layer.block}.{part}.weight", row)
             size += bytes_of(kind, experts * matrix)
@@ -221,13 +227,13 @@ class PlannedFile:
             return layer.columns
         if layer.coupling == Coupling.HEADS:
             return layer.columns // self._groups.get(layer.name, 1)
-        return self._row_of_neurons(layer.columns)
+        return self._row_of_neurons(layer.columns, is_filled="shared" not in layer.kind)
 
-    def _row_of_neurons(self, width: int) -> int:
+    def _row_of_neurons(self, width: int, *, is_filled: bool) -> int:
+        """Return a divisor of the pruned width; zeros may fill it to whole blocks."""
         multiple = self.pruning.width_multiple or self.needed_multiple
-        if width % multiple == 0 and multiple % BLOCK == 0:
-            return multiple
-        return BLOCK if width % BLOCK == 0 else 1  # zeros fill up the rows
+        row = math.gcd(width, math.lcm(multiple, EXPERT_WIDTH_MULTIPLE))
+        return BLOCK if is_filled and width % BLOCK == 0 and row % BLOCK else row
 
 
 def _expert_width(weights: int, hidden: int) -> int:

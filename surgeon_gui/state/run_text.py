@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
     step_left_out,
 )
+from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import BLOCK, FileForm, planned_file
@@ -186,24 +187,34 @@ def planned_export(run: RunState, export: ExportConfig) -> tuple[FileForm, int] 
     removed, pruning = goal.removed_at(run.history[-1].parameters), job.pruning
     tokens = run.tokens.after if run.tokens is not None else None
     if form.format is Format.GGUF:
-        multiple, zeros = _filled_up(run.layers)
+        multiple, zeros = _filled_up(run.model, run.layers)
         pruning, removed = replace(pruning, width_multiple=multiple), removed - zeros
     file = planned_file(run.model, form, pruning, tokens)
     return form, file.bytes(0 if leaves_zeros(job) else removed)
 
 
-def _filled_up(layers: Sequence[LayerSparsity]) -> tuple[int, int]:
+def _filled_up(model: ModelSummary, layers: Sequence[LayerSparsity]) -> tuple[int, int]:
     """Return the common divisor of the MLP widths in a GGUF file, and its zeros.
 
-    Neurons of zeros fill up the MLPs to whole blocks of numbers.
+    Neurons of zeros fill up the MLPs to whole blocks of numbers, and in some families
+    experts that all tokens use to the width of several others.
     """
-    multiple = zeros = 0
-    for layer in layers:
-        groups = layer.groups
-        if groups and groups.kind == Coupling.NEURONS and groups.of % BLOCK == 0:
-            added = -groups.kept % BLOCK
-            multiple = math.gcd(multiple, groups.of, groups.kept + added)
-            zeros += layer.weights // groups.of * added
+    by_name, zeros = {each.name: each for each in layers}, 0
+    experts = [(x.neurons.of, x.neurons.kept) for x in layers if x.neurons]
+    multiple = math.gcd(*(n for widths in experts for n in widths))
+    whole = max((each.neurons for each in model.experts), default=0)
+    for mlp in model.coupled:
+        if mlp.kind is not Coupling.NEURONS:
+            continue
+        unit = BLOCK if mlp.groups % BLOCK == 0 else 1
+        if "shared" in mlp.layers[0]:
+            others = experts[0][1] if experts else whole
+            unit = max(1, others * model.fills_shared)
+        groups = by_name[mlp.layers[0]].groups
+        kept = groups.kept if groups else mlp.groups
+        added = -kept % unit
+        multiple = math.gcd(multiple, mlp.groups, kept + added)
+        zeros += sum(by_name[x].weights for x in mlp.layers) // mlp.groups * added
     return multiple, zeros
 
 

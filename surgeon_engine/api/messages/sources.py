@@ -172,6 +172,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     attention_window: int = 0  # tokens, in the blocks above
     # SAME: GGUF files of this family have one width for all blocks; None: it has none.
     gguf_widths: Widths | None = None
+    fills_shared: bool = False  # there, zeros make shared experts as wide as whole ones
     tokenizer_bytes: int = 0  # approximate size of the tokenizer in a GGUF file
     other_parameters: int = 0  # towers and projectors beside the language model
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens

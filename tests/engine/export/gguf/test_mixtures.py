@@ -8,6 +8,7 @@ import torch
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity, ShotFinished
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.export.gguf import expert_rounding
 from surgeon_engine.export.gguf.file import GgufWriter
@@ -21,6 +22,8 @@ from surgeon_engine.model.stored_tensors import has_mxfp4
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
+from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run_text import planned_export
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import (
     needs_llama,
@@ -351,6 +354,45 @@ def test_planned_bytes_are_those_of_the_tensors(name, dtype, settings, tmp_path)
     )
     tensors = sum(int(each.n_bytes) for each in reader.tensors)
     assert planned._weight_bytes == pytest.approx(tensors, rel=0.002)
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.Q8_0])
+@pytest.mark.parametrize("name", ["qwen2_moe", "deepseek_v2"])
+def test_further_file_of_narrow_experts_has_its_planned_bytes(name, dtype, tmp_path):
+    """Their rows are no whole blocks; zeros fill up shared experts of DeepSeek."""
+    model = MIXTURES[name]()
+    summary = describe(model, NOWHERE)
+
+    def choose(unit) -> torch.Tensor:
+        is_shared = "shared" in unit.measured.kind
+        gone = 24 * (is_shared or unit.measured.name.endswith("experts"))
+        return torch.arange(unit.candidates) >= unit.candidates - gone
+
+    plan = without(model, choose, Structure.EXPERTS_AND_NEURONS)
+    reader = written(pruned(model, plan), tmp_path, dtype)
+    tensors = sum(int(each.n_bytes) for each in reader.tensors)
+    of_mlp = {name: x for x in summary.coupled for name in x.layers}
+    layers, removed = [], 0
+    for x in summary.layers:
+        facts = (x.name, x.block, x.kind, x.weights, 0)
+        mlp = of_mlp.get(x.name)
+        if x.is_experts:
+            each = GroupsLeft("expert_neurons", 40, 64)
+            layers.append(LayerSparsity(*facts, neurons=each))
+            removed += 24 * mlp.weights_per_neuron * mlp.groups
+        elif "shared" in x.kind and mlp:
+            each = GroupsLeft("neurons", mlp.groups - 24, mlp.groups)
+            layers.append(LayerSparsity(*facts, groups=each))
+            removed += 24 * x.weights // mlp.groups
+        else:
+            layers.append(LayerSparsity(*facts))
+    pruning = pruning_config(Structure.EXPERTS_AND_NEURONS, sparsity=0.2)
+    left = summary.parameters - removed
+    shot = ShotFinished(*(1, 0.2, 0.2, 0.0, left, None, tuple(layers), 1.0))
+    run = RunState(config=RunConfig(pruning=pruning), model=summary, history=(shot,))
+    form, planned = planned_export(run, ExportConfig("", Format.GGUF, dtype))
+    planned -= PlannedFile(summary, form, pruning)._header_bytes
+    assert planned == pytest.approx(tensors, rel=0.005)
 
 
 @pytest.mark.slow
