@@ -68,7 +68,7 @@ def first_rows(path: Path) -> list[Row]:
 
 
 def read_column(path: Path, column: str) -> tuple[list[Any], int]:
-    """Return the values of a column, and how many rows or bytes were left out.
+    """Return the values of a column, and about how many characters were left out.
 
     Raises:
         CalibrationError: The file is damaged.
@@ -85,7 +85,8 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
             rate.count(size + _ROW * len(part))
             characters += size
             values += part
-    return values, max(1, _unread_bytes(path))
+        left = max(0, _count_rows(path) - len(values))
+    return values, _unread_bytes(path) + left * characters // len(values)
 
 
 def text_columns(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -289,6 +290,13 @@ def _is_number(text: str | None) -> bool:
     except ValueError:
         return False
     return "_" not in text
+
+
+def _count_rows(path: Path) -> int:
+    """Return how many rows a table has, or about how many its beginning has."""
+    if path.suffix.lower() == ".parquet":
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    return read_beginning(path)[0].count("\n")
 
 
 def _unread_bytes(path: Path) -> int:

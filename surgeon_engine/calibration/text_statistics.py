@@ -35,7 +35,8 @@ class TextStatistics:
         )
         sentences = (
             say(
-                "Characters left out, as a random part of a long text suffices: {n:,}.",
+                "Characters left out, as a random part of a long text suffices: about "
+                "{n:,}.",
                 n=counts[0],
             ),
             say("Repeated documents left out: {n:,}.", n=counts[1]),

@@ -69,7 +69,7 @@ class Documents:
     texts: list[str]
     column: str = ""  # column of the table that held them
     chats: Sequence[Any] = ()  # values of the rows, instead of texts
-    unread: int = 0  # bytes or rows after the beginning, which alone is read
+    unread: int = 0  # characters after the beginning, which alone is read; about
     without_text: int = 0  # rows
 
 

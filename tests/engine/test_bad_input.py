@@ -239,7 +239,9 @@ def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
             table = pyarrow.Table.from_pylist(rows)
             pyarrow.parquet.write_table(table, tmp_path / name)
         found = read(tmp_path / name).found
-        assert (found.documents, found.unread_characters) == (2_000, 1)
+        assert found.documents == 2_000
+        left = sum(len(row["text"]) for row in rows[2_000:])
+        assert found.unread_characters == pytest.approx(left, rel=0.05)
 
 
 def test_beginning_of_a_long_text_is_read(tmp_path, monkeypatch):

@@ -398,7 +398,7 @@ def preview_facts(preview: TextPreviewed) -> Rows:
         )
         rows.append((tr("Chats"), text.format(n=numbers.whole(chats))))
     if unread := preview.unread_characters:
-        text = tr("{n} characters; a random part of a long text is enough")
+        text = tr("About {n} characters; a random part of a long text is enough")
         rows.append((tr("Not read"), text.format(n=numbers.whole(unread))))
     if preview.documents > 1:
         documents = numbers.whole(preview.documents)
