@@ -223,11 +223,7 @@ def _entries(folder: Path) -> dict[str, int | None]:
 
 
 def _content(path: Path, check: Callable[[], object] = nothing) -> Content:
-    """Return the content of a file that is no link.
-
-    Raises:
-        UnreadableFileError: It is a link, or no regular file, or cannot be read.
-    """
+    """Return the content of a file that is no link."""
     if path.is_symlink():
         raise UnreadableFileError("{path} is a link.", path=path)
     return Content.of(path, check)

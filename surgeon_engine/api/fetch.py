@@ -103,11 +103,7 @@ def fetch_run(
 
 
 def _checked_limit(run: RunEntry, target: Path, *, with_model: bool) -> int:
-    """Return the most bytes that a copy may have.
-
-    Raises:
-        ConnectionFailed: The run cannot be copied, or there is no room for it.
-    """
+    """Return the most bytes that a copy may have."""
     folder = run.folder
     if not _is_safe(folder):
         raise ConnectionFailed(
@@ -143,11 +139,7 @@ def _is_safe(folder: str) -> bool:
 
 
 def _checked_size(folder: Path, limit: int) -> int:
-    """Return the bytes that have arrived.
-
-    Raises:
-        ConnectionFailed: They are too many, or in something else than files.
-    """
+    """Return the bytes that have arrived."""
     total = count = 0
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):

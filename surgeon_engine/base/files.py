@@ -310,11 +310,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _do_without(what: str, error: OSError) -> None:
-    """Go on without an operation that a disk, such as a USB stick, does not support.
-
-    Raises:
-        OSError: the error itself, if it is another one.
-    """
+    """Go on without an operation that a disk, such as a USB stick, does not support."""
     if error.errno not in _UNSUPPORTED:
         raise error
     if what not in _warned:

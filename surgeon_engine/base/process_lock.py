@@ -280,12 +280,7 @@ def _locked(path: Path) -> int:
 
 
 def _try_lock(descriptor: int, path: Path, is_last: bool) -> bool:
-    """Lock a file if no process has done so, and return whether it is still at `path`.
-
-    Raises:
-        LockedError: A process has locked it, and will not give it back in a moment.
-        UnreadableFileError: The disk has no locks.
-    """
+    """Lock a file that no process has locked; return whether it is still at `path`."""
     try:
         if lock_descriptor(descriptor, blocking=False):
             return _is_at(descriptor, path)  # whoever had it may have removed it
@@ -390,9 +385,6 @@ def _created(process: psutil.Process) -> float:
 
     On Linux, return the ticks since the kernel started instead: psutil adds the time of
     that start to them, which a step of the clock moves.
-
-    Raises:
-        psutil.Error: There is no such process.
     """
     if sys.platform != "linux":
         return process.create_time()

@@ -149,11 +149,7 @@ def _check_responses() -> None:
 
 
 def _check_names(response: httpx2.Response) -> None:
-    """Check the file names in the headers of a response.
-
-    Raises:
-        CalibrationError: One could lead out of a folder.
-    """
+    """Check the file names in the headers of a response."""
     for header, safe in _NAMES.items():
         name = response.headers.get(header, "")
         if name and (".." in name or not safe.fullmatch(name)):
@@ -167,11 +163,7 @@ def _check_names(response: httpx2.Response) -> None:
 
 @contextmanager
 def _readable_errors(name: HubName) -> Iterator[None]:
-    """Turn errors of `datasets` into errors that a user can act on.
-
-    Raises:
-        CalibrationError: The dataset cannot be reached or read.
-    """
+    """Turn errors of `datasets` into errors that a user can act on."""
     _check_responses()
     shown = name.display_name
     try:

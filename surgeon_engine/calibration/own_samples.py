@@ -145,11 +145,7 @@ def own_text(author: Author, count: int, length: int, seed: int) -> OwnText:
 def _check_openings(
     openings: tuple[tuple[int, ...], ...], config: PretrainedConfig
 ) -> None:
-    """Check that a model has the tokens with which its tokenizer begins texts.
-
-    Raises:
-        CalibrationError: It lacks one.
-    """
+    """Check that a model has the tokens with which its tokenizer begins texts."""
     size = config.get_text_config().vocab_size
     for token in {token for opening in openings for token in opening}:
         if not 0 <= token < size:

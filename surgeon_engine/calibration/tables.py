@@ -199,9 +199,6 @@ def _python_json(line: str, number: int) -> Row:
 
     Python writes NaN, and halves of the pairs of UTF-16, which become question marks:
     no tokenizer takes them.
-
-    Raises:
-        ValueError: The line is not a JSON object.
     """
     try:
         plain = json.dumps(json.loads(line), ensure_ascii=False)
@@ -306,11 +303,7 @@ def _unread_bytes(path: Path) -> int:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn the errors of readers into one that names the file.
-
-    Raises:
-        CalibrationError: The file is damaged, or takes too long to read.
-    """
+    """Turn the errors of readers into one that names the file."""
     try:
         yield
     except TimeoutError as error:

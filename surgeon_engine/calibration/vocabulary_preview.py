@@ -136,11 +136,7 @@ def _table(source: ModelSource, rows: int, kept_texts: tuple[str, ...]) -> Token
 
 
 def _least(table: TokenTable, tokens: int | None) -> int:
-    """Return how many tokens must be kept.
-
-    Raises:
-        ConfigError: Fewer should be.
-    """
+    """Return how many tokens must be kept."""
     _, removable = closed_costs(np.zeros(table.size), table)
     least = table.size - len(removable)
     if tokens is not None and tokens < least:

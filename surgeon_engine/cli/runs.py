@@ -282,11 +282,7 @@ def start_fence(config: RunConfig) -> None:
 
 
 def _gpus_of(text: str) -> int:
-    """Return the number of GPUs that an option asks for.
-
-    Raises:
-        ConfigError: it is no number, or there is no GPU.
-    """
+    """Return the number of GPUs that an option asks for."""
     if text == "all":
         from surgeon_engine.runtime.devices import gpu_count
 
@@ -307,10 +303,8 @@ def _gpus_of(text: str) -> int:
 def _check_alone(command: str, hint: str = "") -> None:
     """Check that torchrun has not started this process as one of several.
 
-    Raises:
-        ConfigError: it has, and this is the first one.
-        Exit: it has, and this is another one. Its success does not end the first one,
-            which explains the failure.
+    If it has, the first one refuses, and the others succeed: their success does not end
+    the first one, which explains the failure.
     """
     from surgeon_engine.runtime import ranks
 

@@ -196,11 +196,7 @@ def export_again(
 
 
 def _check_checkpoint(folder: Path) -> None:
-    """Check that a checkpoint is as it was written, by its marker.
-
-    Raises:
-        ExportError: A file that is read has changed, is missing, or was added.
-    """
+    """Check that a checkpoint is as it was written, by its marker."""
     hint = say("Put back the file as it was, or prune again.")
     try:
         found = differences(folder)
@@ -218,11 +214,7 @@ def _check_checkpoint(folder: Path) -> None:
 
 
 def _check_probe(run: RunFolder, report: Report) -> None:
-    """Check the figures of the pruned model, by which exports are verified.
-
-    Raises:
-        ExportError: They are missing or damaged.
-    """
+    """Check the figures of the pruned model, by which exports are verified."""
     try:
         is_same = report.probe is not None and report.probe.is_in(run.probe_path)
     except UnreadableFileError:

@@ -113,11 +113,7 @@ def check_loaded_format(
 def _resolve_any(
     requested: Format, examples: Sequence[PrunedModel], context: RunContext
 ) -> list[Format]:
-    """Return the formats of the examples that can be written; warn of others.
-
-    Raises:
-        ExportError: None can be written.
-    """
+    """Return the formats of the examples that can be written; warn of others."""
     resolved: list[Format] = []
     errors: list[ExportError] = []
     for each in examples:
@@ -167,11 +163,7 @@ def _all_removed(units: Sequence[Unit]) -> dict[str, torch.Tensor]:
 def _warn_of_full_size(
     examples: Sequence[PrunedModel], pruning: PruningConfig, context: RunContext
 ) -> None:
-    """Log why the file will not be smaller although whole structures are removed.
-
-    Raises:
-        ExportError: The target of the run is a size in bytes.
-    """
+    """Log why the file will not be smaller although whole structures are removed."""
     writer = WRITERS[Format.COMPACT]
     # Single weights never make files smaller.
     reasons = [writer.unsupported_reason(x) for x in examples if not x.plan.is_empty]

@@ -139,11 +139,7 @@ def _follow(
 
 
 def _check_disk_space(cache: Path, missing: int) -> None:
-    """Check that the disk has room for `missing` bytes.
-
-    Raises:
-        DownloadError: There is too little space.
-    """
+    """Check that the disk has room for `missing` bytes."""
     folder = nearest_existing(cache)
     free = shutil.disk_usage(folder).free
     if free < missing + _FREE_BYTES:

@@ -204,13 +204,7 @@ def _locked(file: HubFile, send: _Send) -> Iterator[None]:
 
 
 def _download(url: str, file: HubFile, send: _Send) -> None:
-    """Download the missing bytes of a file into the cache.
-
-    Raises:
-        DownloadError: The bytes do not match the size or the digest.
-        HfHubHTTPError: The server refuses.
-        httpx2.TransportError: The connection is lost.
-    """
+    """Download the missing bytes of a file into the cache."""
     if file.blob.exists():
         return
     file.partial.parent.mkdir(parents=True, exist_ok=True)

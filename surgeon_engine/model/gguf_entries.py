@@ -129,11 +129,7 @@ class Entries:
         return found
 
     def _checked(self) -> dict[str, Any]:
-        """Return nothing: queries and keys are not scaled.
-
-        Raises:
-            ModelError: They are.
-        """
+        """Return nothing: queries and keys are not scaled."""
         if self.value(_ATTENTION) not in (None, 1.0):
             raise self.unread(_ATTENTION)
         return {}

@@ -140,11 +140,7 @@ class _Header:
         return LlamaFile(config, dict(self._tensors(config)))
 
     def _check(self) -> None:
-        """Check that the model is a plain Llama.
-
-        Raises:
-            ModelError: It is not.
-        """
+        """Check that the model is a plain Llama."""
         check_known(self._entries, LlamaConfig())
         if self._blocks > len(self._stored):
             raise self._entries.unreadable(say("it has no tensors of most blocks"))

@@ -107,11 +107,7 @@ def describe_files(config: ModelConfig) -> ModelInspected:
 
 
 def _check_runs_alone(model: PreTrainedModel, source: ModelSource) -> None:
-    """Check that a model does not read the keys and values of another one.
-
-    Raises:
-        ModelError: It does, to draft tokens for the other.
-    """
+    """Check that a model does not read the keys and values of another one."""
     if "shared_kv_states" in signature(model.forward).parameters:
         raise ModelError(
             "{source} drafts tokens for another model, whose keys and values it "
@@ -126,9 +122,6 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
 
     transformers would draw the others at random, which may take hours. Where a few are
     missing, the loading of the model says which.
-
-    Raises:
-        ModelError: They hold far fewer.
     """
     needed = sum(parameter.numel() for parameter in model.parameters())
     held = held_numbers(source)
@@ -144,11 +137,7 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
 
 
 def _check_generation(source: ModelSource) -> None:
-    """Check that transformers can read the options for writing text, if there are any.
-
-    Raises:
-        ModelError: They would let the loading of the weights fail.
-    """
+    """Check that transformers can read the options for writing text, if any."""
     try:
         read_generation_config(source)
     except UNREADABLE as error:

@@ -116,11 +116,7 @@ def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, 
 def _by_plain_name(
     stored: Mapping[str, _Stored], how: Quantization, transposed: Set[str]
 ) -> dict[str, Any]:
-    """Return each weight with its parts, and all other tensors as they are.
-
-    Raises:
-        ModelError: A tensor of 8 bits has no scale that is known here.
-    """
+    """Return each weight with its parts, and all other tensors as they are."""
     weights: dict[str, dict[str, _Stored]] = defaultdict(dict)
     tensors: dict[str, Any] = {}
     for name, tensor in stored.items():

@@ -263,11 +263,7 @@ def _checked_folder(source: ModelSource) -> ModelSource:
 
 
 def _check_regular(path: Path) -> None:
-    """Check that libraries can read a file without waiting.
-
-    Raises:
-        ModelError: It is no regular file, or cannot be read.
-    """
+    """Check that libraries can read a file without waiting."""
     try:
         os.close(open_regular(path))
     except UnreadableFileError as error:
@@ -300,12 +296,7 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
 
 
 def _check_sizes(name: str, config: PretrainedConfig) -> None:
-    """Check sizes that would take hours or the whole memory to build.
-
-    Raises:
-        ModelError: A size is missing, no number, not positive, far larger than in any
-            model, or another one in each layer.
-    """
+    """Check sizes that would take hours or the whole memory to build."""
     text = config.get_text_config()
     if getattr(text, "hidden_size", None) is None:
         raise ModelError(

@@ -183,9 +183,6 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
     """Return the smallest number of removed weights that reaches a memory.
 
     0 if the whole model runs in it, and more than there are if no removal suffices.
-
-    Raises:
-        ConfigError: The context alone takes all of it.
     """
     pruning = file.pruning
     memory = round(pruning.memory_gigabytes * GIGABYTE)

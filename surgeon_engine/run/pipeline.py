@@ -237,11 +237,7 @@ def _discarded_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]
 
 
 def _config_of(run: RunFolder) -> RunConfig:
-    """Return the config that a run was started with.
-
-    Raises:
-        RunFolderError: it cannot be read.
-    """
+    """Return the config that a run was started with."""
     try:
         return run.read_config()
     except EngineError as error:
@@ -329,8 +325,7 @@ def _finish(
 ) -> Report:
     """Export the model, and write and return the report with that.
 
-    Raises:
-        ExportError: the export failed; the pruned model is kept in the run's folder.
+    If the export fails, the pruned model is kept in the run's folder.
     """
     destination, settings = run.export_path(report.config), report.config.export
     pruned = full_size_model(state)

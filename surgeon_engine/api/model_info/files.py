@@ -156,11 +156,7 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _check_is_file(path: Path) -> None:
-    """Check that a path is a file: opening a named pipe or a device may never end.
-
-    Raises:
-        ModelError: It is something else, or a link that leads nowhere.
-    """
+    """Check that a path is a file: opening a named pipe or a device may never end."""
     hint = say("Download this file again.")
     try:
         mode = path.stat().st_mode
@@ -234,11 +230,7 @@ def check_indexed(
 
 
 def _read_object(path: Path, limit: int = _MAX_CONFIG) -> dict[str, Any]:
-    """Read a JSON file of at most `limit` bytes.
-
-    Raises:
-        ModelError: It is not a JSON object, or is nested too deeply.
-    """
+    """Read a JSON file of at most `limit` bytes."""
     try:
         options = json.loads(read_text(path, limit))
         if isinstance(options, dict):
@@ -329,11 +321,7 @@ def damaged(path: Path, size: int) -> ModelError:
 
 
 def _size_of(shape: list[int]) -> int:
-    """Return how many numbers a tensor has.
-
-    Raises:
-        ValueError: It is no shape, or an absurd one.
-    """
+    """Return how many numbers a tensor has."""
     is_shape = len(shape) <= _MAX_AXES and all(type(n) is int for n in shape)
     if not is_shape or not all(0 <= n < _MAX_WIDTH for n in shape):
         raise ValueError(shape)

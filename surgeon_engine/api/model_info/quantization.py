@@ -229,11 +229,7 @@ def _check(
     option: str,
     known: Sequence[object],
 ) -> None:
-    """Check that an option, if it is stated, has a known value.
-
-    Raises:
-        ModelError: It has another one.
-    """
+    """Check that an option, if it is stated, has a known value."""
     value = settings.get(option)
     if value is not None and value not in known and str(value).lower() not in known:
         raise _option_error(name, found, option, value)

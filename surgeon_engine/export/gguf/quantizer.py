@@ -96,11 +96,7 @@ def _threads() -> ThreadPoolExecutor:
 
 @cache
 def _library() -> Callable[..., int]:
-    """Return llama.cpp's function that quantizes rows.
-
-    Raises:
-        ExportError: It is not installed, or the installed package lacks it.
-    """
+    """Return llama.cpp's function that quantizes rows."""
     spec = find_spec(LLAMA_PACKAGE)
     if spec is None or spec.origin is None:
         raise ExportError(

@@ -256,12 +256,7 @@ def compact_unsupported_reason(pruned: PrunedModel) -> str:
 
 
 def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
-    """Return the config of a plain model with the widths that all layers share.
-
-    Raises:
-        ValueError: The layers have different widths.
-        ModelError: The config cannot describe the remaining blocks.
-    """
+    """Return the config of a plain model with the widths that all layers share."""
     model, plan = compacted.model, compacted.plan
     kept = {each.coupled.name: each for each in compacted.remaining}
     widths: dict[str, int] = {}

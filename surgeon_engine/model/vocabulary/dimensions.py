@@ -61,11 +61,7 @@ def parameters_per_token(model: PreTrainedModel) -> int:
 
 
 def _rows(model: PreTrainedModel) -> int:
-    """Return the rows of the embedding of tokens.
-
-    Raises:
-        ModelError: There are several, as in models of sounds.
-    """
+    """Return the rows of the embedding of tokens."""
     try:
         weight: Tensor = model.get_input_embeddings().weight
     except (AttributeError, NotImplementedError) as error:

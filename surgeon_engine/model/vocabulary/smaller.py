@@ -139,11 +139,7 @@ def with_rows_beside(loaded: LoadedModel, kept: Tensor) -> Tensor:
 
 
 def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:
-    """Check that the required tokens are kept.
-
-    Raises:
-        ModelError: One is not.
-    """
+    """Check that the required tokens are kept."""
     missing = sorted(required_tokens(loaded).difference(kept.tolist()))
     if missing:
         raise ModelError(
