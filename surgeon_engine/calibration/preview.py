@@ -51,26 +51,17 @@ def preview_text(
             return tuple(str(window.tolist()) for window in windows)
         return tuple(tokenizer.decode(window) for window in windows)
 
-    found = drawn.found
     return TextPreviewed(
         calibration=decode(main[:_SHOWN]),
         validation=decode(drawn.validation[:_SHOWN]),
         calibration_tokens=drawn.calibration.numel(),
         validation_tokens=drawn.validation.numel(),
-        available_tokens=found.tokens,
-        unread_characters=found.unread_characters,
+        found=drawn.found,
         source=config.text,
         window_length=main.shape[1],
         calibration_windows=main.shape[0],
         validation_windows=drawn.validation.shape[0],
-        column=found.column,
-        documents=found.documents,
-        short_documents=found.short_documents,
-        repeated_documents=found.repeated_documents,
-        shared_windows=found.shared_windows,
         beginning=drawn.beginning,
-        chats=found.chats,
-        skipped_chats=found.skipped_chats,
         more_texts=tuple(
             PreviewedText(more.text, len(windows), decode(windows[:_SHOWN]))
             for more, windows in zip(config.more_texts, further, strict=True)

@@ -25,13 +25,13 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
+from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.later_windows import later_windows
 from surgeon_engine.calibration.long_texts import pieces, random_part, size_of
-from surgeon_engine.calibration.text_statistics import TextStatistics
 from surgeon_engine.calibration.texts import (
     Documents,
     TextSource,

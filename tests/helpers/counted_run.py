@@ -42,7 +42,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.calibration.text_statistics import TextStatistics
+from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe

@@ -25,6 +25,7 @@ from surgeon_engine.api.messages.sources import (
     TextDescribed,
     TextPreviewed,
 )
+from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.api.messages.vocabulary import (
     HitScript,
     Rewritten,
@@ -180,16 +181,18 @@ def previewed(calibration, own_windows):
         ("Held out.",),
         16_384,
         8_192,
-        900_000,
+        TextStatistics(
+            900_000,
+            column=calibration.column,
+            documents=800,
+            short_documents=300,
+            repeated_documents=12,
+            shared_windows=1,
+        ),
         calibration.text,
         window_length=256,
         calibration_windows=64,
         validation_windows=32,
-        column=calibration.column,
-        documents=800,
-        short_documents=300,
-        repeated_documents=12,
-        shared_windows=1,
         more_texts=tuple(
             PreviewedText(more.text, count, (f"From {more.text}.",))
             for more, count in zip(calibration.more_texts, counts, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import Coupling, Structure, Widths, display_name
+from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.api.model_info.source_names import is_gguf_name
 from surgeon_engine.base.sentences import Text, say
@@ -230,20 +231,12 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     validation: tuple[str, ...]
     calibration_tokens: int  # used by the run, of all texts
     validation_tokens: int
-    available_tokens: int  # in what was read of all texts
+    found: TextStatistics  # of what was read of all texts
     source: str
     window_length: int = 0
     calibration_windows: int = 0  # all of the main text, not only those shown
     validation_windows: int = 0
-    column: str = ""  # column of the table
-    documents: int = 0
-    short_documents: int = 0  # shorter than a window
-    repeated_documents: int = 0  # omitted
-    shared_windows: int = 0  # omitted, because they are in the calibration text too
     beginning: str = ""  # text that begins each window, such as "<bos>"
-    unread_characters: int = 0  # a random part of a long text is enough
-    chats: int = 0  # documents that are chats, rendered by the model's template
-    skipped_chats: int = 0  # omitted, because the template cannot render them
     more_texts: tuple[PreviewedText, ...] = ()
     # Some of the windows that the model wrote; none if they are not in the cache.
     own: tuple[str, ...] = ()

@@ -363,7 +363,7 @@ def preview_line(preview: TextPreviewed) -> str:
     ).format(
         calibration=numbers.whole(preview.calibration_tokens),
         validation=numbers.whole(preview.validation_tokens),
-        available=numbers.whole(preview.available_tokens),
+        available=numbers.whole(preview.found.tokens),
         source=_sources(preview),
     )
     if preview.beginning:
@@ -382,43 +382,43 @@ def _sources(preview: TextPreviewed) -> str:
 
 def preview_facts(preview: TextPreviewed) -> Rows:
     """Return names and values that describe a text and its use."""
-    used = preview.calibration_tokens + preview.validation_tokens
+    found, used = preview.found, preview.calibration_tokens + preview.validation_tokens
     held_out = numbers.percent(preview.validation_tokens / max(1, used))
     rows = [
-        (tr("Used"), numbers.percent(used / max(1, preview.available_tokens))),
+        (tr("Used"), numbers.percent(used / max(1, found.tokens))),
         (tr("Held out"), tr("{share} of the tokens used").format(share=held_out)),
     ]
-    if preview.column:
-        rows.append((tr("Column"), preview.column))
-    if chats := preview.chats:
+    if found.column:
+        rows.append((tr("Column"), found.column))
+    if chats := found.chats:
         text = ntr(
             "{n} chat, rendered by the model's template",
             "{n} chats, rendered by the model's template",
             chats,
         )
         rows.append((tr("Chats"), text.format(n=numbers.whole(chats))))
-    if unread := preview.unread_characters:
+    if unread := found.unread_characters:
         text = tr("About {n} characters; a random part of a long text is enough")
         rows.append((tr("Not read"), text.format(n=numbers.whole(unread))))
-    if preview.documents > 1:
-        documents = numbers.whole(preview.documents)
+    if found.documents > 1:
+        documents = numbers.whole(found.documents)
         short = ntr(
             "{n} shorter than a window",
             "{n} shorter than a window",
-            preview.short_documents,
-        ).format(n=numbers.whole(preview.short_documents))
+            found.short_documents,
+        ).format(n=numbers.whole(found.short_documents))
         rows.append((tr("Documents"), f"{documents}, {short}"))
-    if repeated := preview.repeated_documents:
+    if repeated := found.repeated_documents:
         text = ntr("{n} duplicate document", "{n} duplicate documents", repeated)
         rows.append((tr("Skipped"), text.format(n=numbers.whole(repeated))))
-    if skipped := preview.skipped_chats:
+    if skipped := found.skipped_chats:
         text = ntr(
             "{n} row without a chat that the template can render",
             "{n} rows without a chat that the template can render",
             skipped,
         )
         rows.append((tr("No chat"), text.format(n=numbers.whole(skipped))))
-    if shared := preview.shared_windows:
+    if shared := found.shared_windows:
         text = ntr(
             "{n} window that is also used for calibration",
             "{n} windows that are also used for calibration",

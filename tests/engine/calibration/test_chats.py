@@ -191,7 +191,7 @@ def test_preview_counts_the_chats(tmp_path):
         text=str(path), windows=4, validation_windows=3, window_length=16
     )
     shown = preview_text(ModelConfig(source=str(folder)), config)
-    assert (shown.chats, shown.skipped_chats) == (20, 1)
+    assert (shown.found.chats, shown.found.skipped_chats) == (20, 1)
     assert shown.beginning == "<bos>"
 
 

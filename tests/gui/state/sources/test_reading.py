@@ -10,6 +10,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
+from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.api.model_info.header import ModelFacts, model_facts
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
@@ -128,7 +129,7 @@ def test_text_has_no_tick_before_it_was_read(with_text):
     unread = without_requests(state, RequestKind.INSPECTION)
     unread = replace(unread, model_is_chosen=False)
     assert step_view(unread, Step.CALIBRATION).mark is Mark.EMPTY
-    response = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
+    response = TextPreviewed(("a",), ("b",), 1, 1, TextStatistics(2), "text")
     read = replace(preview, response=response)
     state = with_request(state, RequestKind.PREVIEW, read)
     assert step_view(state, Step.CALIBRATION).mark is Mark.READY
@@ -227,7 +228,8 @@ MORE = (
     MoreText("notes/c.txt", 0.125),
 )
 PREVIEW = TextPreviewed(
-    ("main",), ("held out",), 16_384, 8_192, 900_000, "builtin", 256, 40, 32
+    *(("main",), ("held out",), 16_384, 8_192, TextStatistics(900_000)),
+    *("builtin", 256, 40, 32),
 )
 
 
@@ -279,20 +281,19 @@ def test_texts_without_window_or_share_are_refused_with_numbers(windows, n, numb
 
 def test_preview_of_several_texts_counts_them():
     more = (PreviewedText("a.txt", 1, ()), PreviewedText("b.txt", 1, ()))
-    shown = TextPreviewed((), (), 1, 1, 2, "builtin", more_texts=more)
+    shown = TextPreviewed((), (), 1, 1, TextStatistics(2), "builtin", more_texts=more)
     assert preview_line(shown).endswith("of 2 in 3 texts.")
     assert preview_line(PREVIEW).endswith("of 900,000 in Built-in text.")
 
 
 def test_preview_line_says_how_windows_begin():
-    shown = TextPreviewed((), (), 1, 1, 2, "builtin", beginning="<bos>")
+    shown = TextPreviewed((), (), 1, 1, TextStatistics(2), "builtin", beginning="<bos>")
     assert preview_line(shown).endswith(". Each window begins with <bos>.")
 
 
 def test_preview_facts_name_chats():
-    shown = TextPreviewed(
-        (), (), 1, 1, 2, "a.jsonl", column="messages", chats=2, skipped_chats=1
-    )
+    found = TextStatistics(2, column="messages", chats=2, skipped_chats=1)
+    shown = TextPreviewed((), (), 1, 1, found, "a.jsonl")
     facts = dict(preview_facts(shown))
     assert facts["Chats"] == "2 chats, rendered by the model's template"
     assert facts["No chat"] == "1 row without a chat that the template can render"
@@ -300,7 +301,8 @@ def test_preview_facts_name_chats():
 
 
 def test_preview_facts_say_how_much_was_not_read():
-    shown = TextPreviewed((), (), 1, 1, 2, "a.txt", unread_characters=99_500_000)
+    found = TextStatistics(2, unread_characters=99_500_000)
+    shown = TextPreviewed((), (), 1, 1, found, "a.txt")
     assert dict(preview_facts(shown))["Not read"].startswith("About 99,500,000 characters")
     assert "Not read" not in dict(preview_facts(PREVIEW))
 
@@ -310,7 +312,7 @@ def test_parts_of_a_preview_are_in_order():
     shown = TextPreviewed(
         ("main",),
         ("held out",),
-        *(16_384, 8_192, 900_000, "builtin", 256, 40, 32),
+        *(16_384, 8_192, TextStatistics(900_000), "builtin", 256, 40, 32),
         more_texts=more,
         own=("own",),
     )
@@ -334,7 +336,9 @@ def test_own_text_line_says_whether_windows_are_sampled():
     assert line == (
         "The run first samples 128 windows from the model itself and keeps them."
     )
-    cached = TextPreviewed((), (), 1, 1, 2, "", own=("a",), own_cache_bytes=2_000_000)
+    cached = TextPreviewed(
+        *((), (), 1, 1, TextStatistics(2), ""), own=("a",), own_cache_bytes=2_000_000
+    )
     line = own_text_line(cached, 128).replace("\xa0", " ")
     assert line == (
         "128 windows were written by the model itself. The cache of such windows, of "
