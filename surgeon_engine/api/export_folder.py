@@ -28,12 +28,9 @@ def check_export_folder(
 ) -> None:
     """Check that an export may be written to a folder, without a trial.
 
-    Args:
-        destination: Folder of the export.
-        run: Run whose model is exported.
-        protected: Paths that must not be replaced: the original model, and the
-            checkpoint from which other formats are made.
-        replace: Whether a person has allowed to replace an export in the folder.
+    The `protected` paths must not be replaced: the original model, and the checkpoint
+    from which other formats are made. With `replace`, a person has allowed to replace
+    an export in the folder.
 
     Raises:
         ExportError: The folder has what must not be replaced, or the run keeps its own

@@ -115,10 +115,8 @@ def differences(
 ) -> Differences:
     """Return how a folder differs from the listing in its marker.
 
-    Args:
-        folder: the folder of an export.
-        by_content: whether to read all files; otherwise their sizes are compared.
-        check: called every few milliseconds while files are read; it may raise.
+    With `by_content`, all files are read; otherwise their sizes are compared. `check`
+    is called every few milliseconds while files are read; it may raise.
 
     Raises:
         UnreadableFileError: See `read_marker`; or a file cannot be read.
@@ -147,10 +145,7 @@ def check_own(
 ) -> Marker:
     """Return the marker of a folder that holds an unchanged export and nothing else.
 
-    Args:
-        folder: to be replaced or deleted.
-        by_content: See `differences`.
-        check: See `differences`.
+    See `differences` for `by_content` and `check`.
 
     Raises:
         ExportError: It holds something else, or is a link.

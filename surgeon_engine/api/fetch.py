@@ -62,14 +62,8 @@ def fetch_run(
 ) -> None:
     """Copy a run to `target`, which must not exist.
 
-    Args:
-        computer: The computer that has the run.
-        run: The run, as listed by the computer.
-        target: The path here.
-        with_model: Whether its exports are copied, too.
-        progress: Called with the bytes that are here; it may raise `FetchCancelled`.
-            Nothing is kept then.
-        sftp: The program and its options.
+    With `with_model`, its exports are copied, too. `progress` is called with the bytes
+    that are here; it may raise `FetchCancelled`, and nothing is kept then.
 
     Raises:
         ConnectionFailed: The run cannot be copied.

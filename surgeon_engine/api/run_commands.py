@@ -42,9 +42,7 @@ def add_command(run: RunFolder, command: StartRun | ResumeRun | Control) -> None
 def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
     """Return the command that starts or resumes a run, and the position after it.
 
-    Args:
-        run: The run.
-        name: Name of the command; the last one counts.
+    The last command of this name counts.
 
     Raises:
         RunFolderError: There is no such command.
@@ -66,10 +64,8 @@ def obeyed_commands(
 ) -> Iterator[None]:
     """Handle the commands to a run, in a thread, during the block.
 
-    Args:
-        run: The run; its folder need not exist yet.
-        handle: Called with each `Control`.
-        start: Where they begin in the file; None: at its current end.
+    The folder of the run need not exist yet. The commands begin at `start` in their
+    file; None: at its current end.
     """
     ended = threading.Event()
     position = _end(run) if start is None else start

@@ -79,10 +79,7 @@ def verdict_of(
 ) -> Verdict | None:
     """Return the verdict on a model; None: it was not measured.
 
-    Args:
-        fidelity: fidelity of the model on each text.
-        baseline: fidelity of the original on the same texts.
-        probes: their results, if it was judged by them.
+    `baseline` is the fidelity of the original on the same texts.
     """
     return explained_verdict(fidelity, baseline, probes)[0] if fidelity else None
 
@@ -158,9 +155,7 @@ def file_fidelity(
 ) -> tuple[Fidelity, ...]:
     """Return the fidelity of a file, measured on it or else on the weights in memory.
 
-    Args:
-        exported: the export; its own figures come first where rounding changes weights.
-        evaluation: the evaluation of the model in memory.
+    The export's own figures come first where rounding changes weights.
     """
     own = exported.fidelity if exported is not None else ()
     return own or evaluation.fidelity

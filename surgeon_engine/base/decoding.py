@@ -60,9 +60,7 @@ def decode_json(data: bytes, kind: type[_T]) -> _T:
 def encode_json(value: object, hook: Callable[[Any], Any] | None = None) -> bytes:
     """Return a value as JSON in one line.
 
-    Args:
-        value: The value.
-        hook: Makes plain values of a type that msgspec does not know.
+    `hook` makes plain values of a type that msgspec does not know.
     """
     return msgspec.json.encode(value, enc_hook=partial(_write, hook))
 
@@ -105,11 +103,8 @@ def _clean(value: Any) -> Any:
 def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -> Any:
     """Return plain values as a value of a type.
 
-    Args:
-        value: Mappings, lists, strings and numbers.
-        kind: The type.
-        strict: Whether strings are no numbers.
-        hook: Makes a value of a type that msgspec does not know, from both.
+    With `strict`, strings are no numbers. `hook` makes a value of a type that msgspec
+    does not know, from both.
 
     Raises:
         msgspec.ValidationError: They are not of this type.

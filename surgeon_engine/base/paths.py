@@ -18,10 +18,7 @@ _SHOWN = 60  # characters in a message
 def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:
     """Check that a text can be written to files and sent to other processes.
 
-    Args:
-        what: The subject of the error, such as "model.source".
-        text: The text.
-        max_bytes: In UTF-8.
+    `what` is the subject of the error, such as "model.source".
 
     Raises:
         ConfigError: It is too long, has a NUL character or is not Unicode.

@@ -114,9 +114,7 @@ class Content(msgspec.Struct, frozen=True):
     def of(cls, path: Path, check: Callable[[], object] = nothing) -> Content:
         """Return the content of a regular file of any size.
 
-        Args:
-            path: The file.
-            check: Called every few milliseconds; it may raise to stop.
+        `check` is called every few milliseconds; it may raise to stop.
 
         Raises:
             UnreadableFileError: The file is missing, or is a pipe, a device or a

@@ -36,10 +36,7 @@ class OtherVersionError(UnreadableFileError):
 def check_version(name: object, found: object, expected: int) -> None:
     """Raise OtherVersionError unless a file has the version that is expected.
 
-    Args:
-        name: The path or name of the file.
-        found: The version in it; None: it has none.
-        expected: The version that this program reads.
+    `found` is the version in the file; None: it has none.
     """
     if found == expected and not isinstance(found, bool):
         return

@@ -64,11 +64,8 @@ def preview_vocabulary(
 ) -> VocabularyPreviewed:
     """Return the effects of fewer tokens on the texts.
 
-    Args:
-        model: The model.
-        config: The texts.
-        tokens: How many to keep; None: as is typical of a run that chooses them.
-        kept_texts: Scripts, languages or text files that keep all their tokens.
+    `tokens` says how many to keep; None: as is typical of a run that chooses them.
+    `kept_texts` are scripts, languages or text files that keep all their tokens.
 
     Raises:
         ModelError: The model cannot be read.

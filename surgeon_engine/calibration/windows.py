@@ -128,14 +128,8 @@ def draw_windows(
 
     The validation windows come from the main text, or from a text of their own, before
     further texts are read: these do not change what is measured there. The calibration
-    windows of several texts are in random order.
-
-    Args:
-        config: The texts, and how many windows.
-        tokenizer: The tokenizer of the model; None: texts need none.
-        vocabulary: The limits of the model.
-        epochs: How many epochs of a training read other windows.
-        judging: How many windows of each further text are held out at most.
+    windows of several texts are in random order. In the epochs of a training, other
+    windows are read. At most `judging` windows of each further text are held out.
 
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed

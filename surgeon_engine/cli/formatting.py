@@ -60,12 +60,7 @@ def event_line(event: Event) -> str:
 
 
 def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
-    """Return the fidelity of a file on each text, with 95 % intervals.
-
-    Args:
-        baseline: the evaluation of the original.
-        fidelity: the fidelity of the file.
-    """
+    """Return the fidelity of a file on each text, with 95 % intervals."""
     headers = ("KL to the original", "same top token", "overlap")
     bits = ("bits per byte", "original")
     table = headed_table("text", *headers, "perplexity", "original", *bits)

@@ -41,10 +41,8 @@ def depth_config(
 ) -> dict[str, Any]:
     """Return the options that change when only some blocks of a model remain.
 
-    Args:
-        model: the model of full size.
-        text: all options of its language model, as in config.json.
-        blocks: the numbers of the remaining blocks, ascending.
+    `text` has all options of its language model, as in config.json; `blocks` has the
+    numbers of the remaining blocks, ascending.
 
     Raises:
         ModelError: A block computes something else at another place.

@@ -78,10 +78,7 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
 def result_of(run: RunFolder, report: Report, original: ModelConfig) -> PrunedModel:
     """Load the model that a finished run has made, at full size.
 
-    Args:
-        run: The folder of the run.
-        report: Its report.
-        original: The original, which is read if nothing of it was removed.
+    The original is read if nothing of it was removed.
 
     Raises:
         ModelError: Its checkpoint, or the original of a run that has removed nothing,

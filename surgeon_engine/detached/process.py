@@ -26,10 +26,7 @@ Work = Callable[[StartRun | ResumeRun, RunFolder, int], None]
 def do_run(command: StartRun | ResumeRun, run: RunFolder, start: int) -> None:
     """Do a run in its folder, which is locked.
 
-    Args:
-        command: Starts or resumes the run.
-        run: Its folder.
-        start: Where the commands to the run begin in their file.
+    The commands to the run begin at `start` in their file.
     """
     from surgeon_engine.parallel.group import reported, work_on_run
     from surgeon_engine.runtime.run_context import RunContext

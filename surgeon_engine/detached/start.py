@@ -41,10 +41,7 @@ def start_run(
     """Start a detached run, and return when it holds the lock of its folder.
 
     A command that is sent again, after a connection was lost, starts no second process.
-
-    Args:
-        command: Starts or resumes the run.
-        process: The program of the run; its arguments are folder and command name.
+    `process` is the program of the run; its arguments are folder and command name.
 
     Raises:
         EngineError: The run cannot begin.

@@ -289,10 +289,7 @@ def _is_enough(nats: Tensor) -> bool:
 def fidelity_of(figures: Comparison, name: str, reference: Reference) -> Fidelity:
     """Return the means of the figures of tokens, with their intervals.
 
-    Args:
-        figures: The figures of each token.
-        name: The text.
-        reference: Its windows. The perplexity is per token of the original.
+    The perplexity is per token of the original.
     """
     count, predicted = figures.loss.shape
     loss = estimate(figures.loss * reference.stretch)
@@ -315,10 +312,7 @@ def fidelity_of_original(
 ) -> Fidelity:
     """Return the fidelity of the original to itself, by its own tokens.
 
-    Args:
-        figures: The figures of a model.
-        name: The text.
-        reference: Its windows.
+    `figures` are those of a model.
     """
     found = fidelity_of(figures.of_original(), name, reference)
     own = reference.original

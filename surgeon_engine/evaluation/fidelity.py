@@ -167,11 +167,8 @@ def last_hidden_of(
 ) -> list[Iterator[Tensor]]:
     """Run a model on the windows of references, in one pass over its weights.
 
-    Args:
-        model: the model.
-        references: the windows.
-        step: called as often as there are batches.
-        at_once: windows of a batch that run at a time; 0: all.
+    `step` is called as often as there are batches; `at_once` windows of a batch run at
+    a time, with 0 all.
 
     Returns:
         For each reference, an iterator over its batches: windows x length x hidden.

@@ -75,11 +75,7 @@ def difference_of_shares(only_first: int, only_second: int, items: int) -> Estim
     """Return the share of the second minus the share of the first, with its interval.
 
     The 95 % interval follows Bonett and Price (2012), who add an item to each number.
-
-    Args:
-        only_first: items that the first alone gets right.
-        only_second: likewise.
-        items: all items.
+    `only_first` and `only_second` count the items that one of both alone gets right.
     """
     value = (only_second - only_first) / items
     first, second = ((x + 1) / (items + 2) for x in (only_first, only_second))
@@ -92,10 +88,8 @@ def difference_of_shares(only_first: int, only_second: int, items: int) -> Estim
 def outcome_of(gain: Estimate, items: int) -> Outcome:
     """Return the outcome that an interval shows; a positive figure is better.
 
-    Args:
-        gain: the figure.
-        items: number of items with tokens. Few of them show no difference, since their
-            resamples are not further apart than they are.
+    Few items show no difference, since their resamples are not further apart than they
+    are.
     """
     if items < _FEWEST:
         return Outcome.SAME

@@ -64,10 +64,7 @@ class Writer(Protocol):
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         """Write the model into the empty `folder`.
 
-        Args:
-            pruned: The model; it computes the same afterwards.
-            config: The number format, and the size of the files.
-            folder: Where they are written.
+        The model computes the same afterwards.
 
         Raises:
             ExportError: A weight is too large for the number format, or it needs a

@@ -44,12 +44,8 @@ def check_destination(
 ) -> None:
     """Check that an export may be written to `destination`.
 
-    Args:
-        destination: Folder of the export.
-        run: Run whose model is exported.
-        protected: Paths that must not be replaced, see `check_export_folder`.
-        context: Cancels while the files of an export to be replaced are read.
-        replace: Whether a person has allowed to replace an export in the folder.
+    See `check_export_folder` for `protected` and `replace`. `context` cancels while the
+    files of an export to be replaced are read.
 
     Raises:
         ExportError: The folder holds anything else, its parent is not writable, or the
@@ -100,10 +96,9 @@ def write_checkpoint_at(
 ) -> Iterator[Path]:
     """Yield a temporary folder that becomes `destination` when the block succeeds.
 
-    Args:
-        destination: Folder of the checkpoint, which gets a marker.
-        context: Receives a warning if a folder could not be moved to the trash.
-        replace: Whether an old export makes room once the new folder is complete.
+    The folder gets a marker. With `replace`, an old export makes room once the new
+    folder is complete; `context` receives a warning if it could not be moved to the
+    trash.
 
     Raises:
         ExportError: The destination is occupied or cannot be written.

@@ -56,11 +56,7 @@ def yardstick_of(
 ) -> Yardstick | None:
     """Run the original of a finished run on the texts that have judged it.
 
-    Args:
-        config: the settings of the run.
-        checkpoint: the pruned model, which may have fewer tokens; None: it is the
-            original.
-        context: receives warnings, and the command to stop.
+    The checkpoint may have fewer tokens; None: it is the original.
 
     Returns:
         None, with a warning, if the original or a text cannot be read any longer.
@@ -149,13 +145,8 @@ def fidelity_of_file(
 ) -> tuple[Fidelity, ...]:
     """Return the fidelity of a GGUF file on each text.
 
-    It is empty, with a warning, if memory is short.
-
-    Args:
-        pruned: the model that was written; it has the numbers of the file afterwards.
-        folder: holds the file.
-        yardstick: the original's results.
-        context: receives the warning, and the command to stop.
+    It is empty, with a warning, if memory is short. The model has the numbers of the
+    file afterwards.
     """
     references, device = yardstick.references, yardstick.device
     model, check = pruned.loaded.model, context.raise_if_cancelled

@@ -45,12 +45,7 @@ def model_card(
 ) -> str:
     """Return the model card as Markdown with YAML front matter.
 
-    Args:
-        name: Name of the original model.
-        report: How it was pruned; its `exported` is not read.
-        exported: The exported files and the result of their verification.
-        provenance: Where the original model comes from.
-        auto_class: The class of transformers that loads a compact file.
+    The report's `exported` is not read. `auto_class` loads a compact file.
     """
     config, last, pruned = report.config, report.shots[-1], report.evaluation
     fidelity = file_fidelity(exported, pruned)

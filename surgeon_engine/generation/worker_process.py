@@ -51,9 +51,7 @@ class GenerationWorker:
     def open(self, model: ModelConfig, tokenizer: str) -> Opened:
         """Load a model.
 
-        Args:
-            model: The model.
-            tokenizer: Source of the original's, for a model that has none.
+        `tokenizer` is the source of the original's, for a model that has none.
 
         Raises:
             EngineError: The model cannot be read.
@@ -123,10 +121,7 @@ class GenerationWorker:
     ) -> tuple[Disagreement, ...]:
         """Score the next tokens, and compare with the logits of another model.
 
-        Args:
-            tokens: The tokens.
-            path: The file of the other model's logits.
-            guesses: Its guesses.
+        `path` is the file of that model's logits.
         """
         logits, own = self._guesses(tokens)
         others = load_file(path)[_LOGITS]

@@ -120,12 +120,8 @@ def select_files(
 ) -> tuple[str, ...]:
     """Return the files of a model that are needed, the weights last.
 
-    Each is a plain name without folders.
-
-    Args:
-        model: its name.
-        names: names of all its files.
-        indexed: the names in the index of the weights.
+    Each is a plain name without folders. `indexed` are the names in the index of the
+    weights.
 
     Raises:
         ModelError: There are no supported weights, or the index names others.

@@ -34,10 +34,8 @@ class BenchmarkWorker:
     def load(self, model: ModelConfig, threads: int, window: int) -> Loaded:
         """Load a model.
 
-        Args:
-            model: The model.
-            threads: 0: the default of the library.
-            window: Tokens of prompt and answer together; transformers takes any.
+        With 0 threads, the library decides. The window holds prompt and answer
+        together; transformers takes any.
 
         Raises:
             EngineError: The model cannot be found or read.

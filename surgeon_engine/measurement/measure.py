@@ -67,11 +67,7 @@ def measure(
 ) -> Measured:
     """Measure the one or two models that `sources` name.
 
-    Args:
-        sources: The models.
-        settings: What to measure.
-        check: Called repeatedly; it may raise to stop the measurement.
-        step: Called after each of the `settings.turns(len(sources))` turns.
+    `step` is called after each of the `settings.turns(len(sources))` turns.
 
     Raises:
         ConfigError: There are no models, or more than two.

@@ -44,13 +44,8 @@ def load_in_blocks(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return a model whose blocks are in files, and the loading info of transformers.
 
-    At most one block is in memory at a time, and the tensors beside the blocks.
-
-    Args:
-        source: its files.
-        config: its config.
-        model: a model of the config's class on the meta device, with blocks of its
-            own; it gets the weights.
+    At most one block is in memory at a time, and the tensors beside the blocks. `model`
+    is on the meta device, with blocks of its own; it gets the weights.
 
     Raises:
         OSError, ValueError, RuntimeError, ...: transformers cannot read the files.

@@ -129,13 +129,8 @@ class BlockRunner:
     ) -> Tensor:
         """Return the output of a block for hidden states, windows x ... x hidden.
 
-        Products may take 16-bit inputs where that is fast.
-
-        Args:
-            index: the number of the block.
-            hidden: the hidden states before it.
-            batch: the number of their batch.
-            rows: the windows of the batch that `hidden` is for.
+        Products may take 16-bit inputs where that is fast. `hidden` is for the windows
+        `rows` of a batch.
         """
         with fast_products(self._model):
             found = self.run_exactly(index, hidden, batch, rows)

@@ -54,11 +54,7 @@ def render(
     """Return the text of a chat, in which the template has put the special tokens.
 
     A template is code of the model's authors, in a sandbox that knows no time limit.
-
-    Args:
-        messages: the chat.
-        tokenizer: has the template.
-        options: further ones of `apply_chat_template`.
+    `options` are further ones of `apply_chat_template`.
 
     Raises:
         Exception: one of `TEMPLATE_ERRORS`; the template cannot render the chat.

@@ -56,9 +56,7 @@ class CoupledGroups:
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
 
-        Args:
-            kept: Indices of the remaining groups, int64, ascending.
-            layers: The smaller layers by name.
+        `kept` are ascending indices, int64; `layers` are the smaller layers by name.
 
         Returns:
             The remaining groups, numbered from 0.

@@ -269,13 +269,9 @@ def own_parameters(match: Match) -> Iterator[tuple[ProducerRows, nn.Parameter]]:
 def _check_heads_are_separate(match: Match, size: int, heads: set[int]) -> None:
     """Check that no norm spans several heads, and no unknown parameter is of one.
 
-    The weight of a norm that all heads share may have the length of their number: it
-    is as long as a head is wide.
-
-    Args:
-        match: a module with heads.
-        size: number of features of a head.
-        heads: the numbers of heads of all kinds.
+    The weight of a norm that all heads share may have the length of their number: it is
+    as long as a head is wide. A head has `size` features; `heads` are the numbers of
+    heads of all kinds.
     """
     _check_no_joint_norm(match, size, Coupling.HEADS)
     features = {count * size for count in heads}

@@ -99,9 +99,7 @@ def config_of(path: Path) -> PretrainedConfig:
 def check_known(entries: Entries, usual: PretrainedConfig) -> None:
     """Check that all entries of a header are read.
 
-    Args:
-        entries: the entries of the header.
-        usual: a config of the type of its model.
+    `usual` is a config of the type of its model.
 
     Raises:
         ModelError: One is not.

@@ -168,9 +168,7 @@ class _Header:
     def _number_of_heads(self, keys: int, shared: int) -> int:
         """Return the heads of each block: transformers wants the embedding's divisors.
 
-        Args:
-            keys: the most heads of keys in a block.
-            shared: heads of queries for each.
+        A block has at most `keys` heads of keys, each with `shared` heads of queries.
         """
         for heads in range(keys * shared, self._hidden + 1, shared):
             if self._hidden % heads == 0:

@@ -246,9 +246,7 @@ class KeptWeights:
     ) -> None:
         """Copy parameters.
 
-        Args:
-            parameters: the parameters to copy.
-            in_files: keep all copies in files, however much memory is free.
+        With `in_files`, all copies are in files, however much memory is free.
         """
         self._parameters = list(parameters)
         budget = Budget(0, 0) if in_files else None

@@ -99,11 +99,8 @@ def load_model(
 ) -> LoadedModel:
     """Load the model that `config` names, frozen, in evaluation mode, on its device.
 
-    Args:
-        config: names the model, its dtype and its device.
-        inspected: the result of `inspect_source(config)`, if there is one already;
-            the model is then not located and checked again.
-        with_tokenizer: whether to load the tokenizer, too.
+    With `inspected`, the result of `inspect_source(config)`, the model is not located
+    and checked again.
 
     Raises:
         ModelError: it cannot be found, read or pruned.

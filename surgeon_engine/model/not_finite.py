@@ -34,10 +34,8 @@ def is_broken(logits: Tensor) -> bool:
 def with_origin(message: str, model: PreTrainedModel, tokens: Tensor) -> str:
     """Append to `message` which module's output is the first that is not finite.
 
-    Args:
-        message: Returned unchanged if all outputs are finite.
-        model: Runs one forward.
-        tokens: windows x length.
+    One forward of the model runs on `tokens`, windows x length. The message stays as it
+    is if all outputs are finite.
     """
     return say_all(message, _origin(model, tokens.to(model.device)))
 

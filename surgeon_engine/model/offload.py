@@ -37,9 +37,7 @@ def on_device(
 ) -> AbstractContextManager[None]:
     """Return a context in which the weights of a block are on the device.
 
-    Args:
-        block: a decoder block.
-        changes: the weights may change.
+    With `changes`, the weights may change.
     """
     found = _OF_BLOCK.get(block)
     if found is None:
@@ -58,10 +56,7 @@ def adopt(
 ) -> None:
     """Keep new weights of a block where its others are, if it is offloaded.
 
-    Args:
-        block: a decoder block.
-        new: parameters of the block.
-        old: the parameters that they replace, which the caller no longer needs.
+    The caller no longer needs the `old` ones that the `new` ones replace.
     """
     if (found := _OF_BLOCK.get(block)) is not None:
         found[0].adopt(new, old)
@@ -113,11 +108,7 @@ class OffloadedBlocks:
     ) -> None:
         """Move all but the weights of the blocks to the device.
 
-        Args:
-            model: the model, on the host.
-            blocks: its decoder blocks.
-            device: where it computes.
-            in_files: leave the weights in files, and do not copy them to pinned memory.
+        With `in_files`, the weights stay in files, and are not copied to pinned memory.
         """
         self.are_read = True  # the forwards of the blocks read their weights
         self.copies_ahead = True

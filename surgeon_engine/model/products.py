@@ -16,9 +16,7 @@ def fast_products(
 ) -> AbstractContextManager[object]:
     """Return the context of `devices.fast_products` for a model, if it runs in it.
 
-    Args:
-        model: the model.
-        dtype: its own number format; None: the present format of its weights.
+    `dtype` is the model's own number format; None: the present one of its weights.
     """
     dtype = dtype or model.dtype
     family = family_of(model.config.get_text_config().model_type)

@@ -69,8 +69,7 @@ def _run(count: str, place: str, folder: Path) -> int:
 def reason(codes: dict[int, int]) -> Failed:
     """Return why the processes have ended.
 
-    Args:
-        codes: their exit codes by rank; minus the number of a signal.
+    `codes` are their exit codes by rank; minus the number of a signal.
     """
 
     def how_little_it_says(rank: int) -> int:

@@ -68,11 +68,8 @@ def work_on_run(
 ) -> None:
     """Do a run, on as many GPUs as its job asks for.
 
-    Args:
-        command: starts or resumes the run.
-        context: receives the events, and commands to stop.
-        commands_from: where commands to the run begin in the file in its folder; None:
-            at its current end.
+    The commands to the run begin at `commands_from` in the file in its folder; None: at
+    its current end.
 
     Raises:
         EngineError: something that the user can act on.
@@ -148,12 +145,6 @@ def work_in_group(
 
     All of them end with this call, and with this process.
 
-    Args:
-        command: starts or resumes the run.
-        count: the number of processes.
-        context: receives the events, and commands to stop.
-        model: says whether they compute on GPUs.
-
     Raises:
         ProcessError: one of them has ended.
         RunFailed: the run has failed; `Failed` was sent.
@@ -206,11 +197,8 @@ def work_in_group(
 def _clean_up(run: RunFolder, context: RunContext, *, is_kept: bool) -> None:
     """Remove what killed processes have left.
 
-    Args:
-        run: what they worked on.
-        context: logs how it ends.
-        is_kept: whether the folder stays, as the run had started or nobody knows why
-            it ended.
+    The folder stays with `is_kept`, as the run had started or nobody knows why it
+    ended.
     """
     if not is_kept:
         with suppress(EngineError), run.locked():

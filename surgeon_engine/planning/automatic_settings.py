@@ -245,12 +245,8 @@ def with_width_multiple(
     """Return the job with explicit widths, if its structure has some.
 
     No multiple is chosen if the widths of the original are no such multiples: layers
-    that lose nothing would keep theirs.
-
-    Args:
-        config: the job.
-        model: the model before pruning.
-        on_cuda: whether the run computes on a GPU that torch calls "cuda".
+    that lose nothing would keep theirs. `on_cuda`: the run computes on a GPU that torch
+    calls "cuda".
     """
     config = with_file_widths(with_file_form(config, model), model)
     pruning, multiple = config.pruning, 1
@@ -273,9 +269,7 @@ def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
 def about_multiple(file: PlannedFile, multiple: int) -> str:
     """Return why widths become multiples of a number; empty: it is set, or any do.
 
-    Args:
-        file: as the settings ask for it.
-        multiple: the multiple of the settled job.
+    The file is as the settings ask for it, the multiple is that of the settled job.
     """
     if file.pruning.width_multiple or multiple <= 1:
         return ""

@@ -54,11 +54,8 @@ def parameters_to_choose(pruning: PruningConfig, model: ModelSummary) -> int:
 def with_fewer_tokens(model: ModelSummary, tokens: int) -> ModelSummary:
     """Return the summary of a model with so many tokens left.
 
-    The bytes of its files stay as they are.
-
-    Args:
-        model: the original; its `token_parameters` say what a token takes.
-        tokens: the number of kept rows of its embedding.
+    The bytes of its files stay as they are. Its `token_parameters` say what a token
+    takes.
     """
     removed = max(0, model.vocabulary - tokens)
     if not removed or not model.token_parameters:

@@ -67,10 +67,8 @@ def export_form(
 def number_format(wanted: FileDtype, pruned: str, stored: str) -> FileDtype:
     """Resolve the number format of a file of at least 16 bits.
 
-    Args:
-        wanted: the number format that was asked for.
-        pruned: the one in which the model was pruned.
-        stored: the number format of the original's files; empty if they are quantized.
+    `pruned` is the one in which the model was pruned, `stored` that of the original's
+    files; empty: they are quantized.
 
     Returns:
         If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantized

@@ -42,9 +42,7 @@ def impossible_formats(
 ) -> dict[Format, str]:
     """Return the formats that no result of a run can have, with the reasons.
 
-    Args:
-        pruning: the settings of the run.
-        model: the model; None: not inspected yet.
+    The model is None if it is not inspected yet.
     """
     found = _by_structure(pruning, model)
     if model is not None and model.gguf_widths is None:

@@ -133,9 +133,8 @@ class Mixture:
     def type_of(self, name: str, row: int) -> TensorType:
         """Return the type of a matrix.
 
-        Args:
-            name: its name in GGUF, such as "blk.0.attn_q.weight"; empty: of any other.
-            row: the number of its columns.
+        `name` is its name in GGUF, such as "blk.0.attn_q.weight"; empty: of any other.
+        It has `row` columns.
         """
         wanted = self.wanted_type(name, row)
         if row % BLOCKS[wanted].numbers == 0:
@@ -195,12 +194,7 @@ class Mixture:
 
 
 def about_fallbacks(found: Mapping[TensorType, int], dtype: str) -> str:
-    """Return how many matrices fall back to other types; empty: none does.
-
-    Args:
-        found: the number of matrices by their type.
-        dtype: the name of the number format.
-    """
+    """Return how many matrices fall back to other types; empty: none does."""
     if not (count := sum(found.values())):
         return ""
     return say(
@@ -215,12 +209,7 @@ def about_fallbacks(found: Mapping[TensorType, int], dtype: str) -> str:
 
 
 def planned_name(block: int, kind: str) -> str:
-    """Return a name of a layer that has the type of its name in GGUF.
-
-    Args:
-        block: its block.
-        kind: its name inside the block.
-    """
+    """Return a name of a layer that has the type of its name in GGUF."""
     return f"blk.{block}.{_PARTS.get(kind, 'other')}.weight"
 
 

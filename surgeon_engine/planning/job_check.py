@@ -32,11 +32,8 @@ def job_errors(
 ) -> Iterator[tuple[str, EngineError]]:
     """Yield why a job is impossible, each with a setting to change: part.field.
 
-    Args:
-        config: the job.
-        model: its model.
-        goal: the goal of the job; None: it is computed.
-        on_cuda: whether it computes on a GPU that torch calls "cuda".
+    Without a goal, it is computed. `on_cuda`: the job computes on a GPU that torch
+    calls "cuda".
     """
     yield from with_file_form(config, model).contradictions()
     pruning, calibration = config.pruning, config.calibration

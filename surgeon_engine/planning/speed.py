@@ -68,12 +68,9 @@ def forward(
 ) -> float:
     """Return the time to evaluate the loss on `windows` windows.
 
-    Args:
-        job: the job.
-        windows: how many.
-        flops_per_second: speed of products; 0: as in the model's number format.
-        reads: how often the weights of offloaded blocks are read, if there are as many
-            batches.
+    `flops_per_second` is the speed of products; 0: as in the model's number format.
+    `reads` says how often the weights of offloaded blocks are read, if there are as
+    many batches.
     """
     tokens, model = job.length * windows, job.model
     flops = _block_flops(job) + _head_flops(job)
@@ -103,10 +100,7 @@ def backward(
 def writing(job: Job, steps: int, windows: int = 1) -> float:
     """Return the time of passes over one token of each window, without the products.
 
-    Args:
-        job: the job.
-        steps: the number of passes.
-        windows: how many are written at once; half of their tokens are there.
+    Half of the tokens of the windows, which are written at once, are there.
     """
     # Each window may choose other experts.
     idle = job.model.idle_parameters * max(0.0, 1 - (windows - 1) / _SPREAD)

@@ -136,11 +136,7 @@ def goal_of(
 ) -> Goal:
     """Return the goal that the target of `pruning` sets for `model`.
 
-    Args:
-        pruning: the settings.
-        model: the original.
-        form: the form of its file.
-        tokens: the tokens that a run keeps, once it has chosen them.
+    `tokens` are those that a run keeps, once it has chosen them.
 
     Raises:
         ConfigError: The model is as small already, or has too few prunable weights.
@@ -329,10 +325,6 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
     """Return the size of a model in the unit of its target, rounded up as all sizes.
 
     A target of this size can thus be reached.
-
-    Args:
-        file: has the target, a size in bytes.
-        removed: the number of removed weights.
     """
     size, pruning = file.bytes(removed), file.pruning
     if pruning.target is Target.MEMORY:

@@ -238,15 +238,9 @@ def choose(
 
     What a removal costs depends on those before it. Costs seldom fall by them, so that
     one that was measured earlier is a lower bound: only a candidate that would be
-    chosen by it is measured again.
-
-    Args:
-        measured: measures them again.
-        ranked: the candidates with the cost of each alone, the cheapest first.
-        basis: what is compared.
-        count: the maximum number to choose.
-        room: the maximum number of weights that all of them remove.
-        check: called while costs are measured; may raise.
+    chosen by it is measured again. `ranked` has the candidates with the cost of each
+    alone, the cheapest first. At most `count` are chosen, which remove at most `room`
+    weights.
     """
     known = {candidate: 0 for candidate, _ in ranked}  # number chosen when measured
     chosen: Ranked = []

@@ -138,11 +138,8 @@ def key_of_original(
 ) -> Key:
     """Return the key of what the original model computes.
 
-    Args:
-        state: The state of the run.
-        kind: The kind of the measurement.
-        facts: What determines it besides the model and how it is run.
-        original: The model, loaded again; None: the state's model, unpruned as yet.
+    `facts` determine it besides the model and how it is run. `original` is the model,
+    loaded again; None: the state's model, unpruned as yet.
     """
     loaded = original or state.loaded
     model, device = loaded.model, loaded.device

@@ -49,11 +49,8 @@ class SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
         Rows of the head that the model needs beside them are kept, too; an embedding
-        may have more, such as a row for images.
-
-        Args:
-            original: The whole model, with a tokenizer.
-            kept: int64, ascending: tokens of the tokenizer.
+        may have more, such as a row for images. `kept` are tokens of its tokenizer,
+        int64, ascending.
         """
         tokenizer = original.tokenizer
         assert tokenizer is not None

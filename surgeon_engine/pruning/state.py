@@ -125,12 +125,7 @@ class PruningState:
     ) -> None:
         """Go on with a model of fewer tokens, from which nothing else is removed.
 
-        Args:
-            vocabulary: Its tokens.
-            loaded: The model.
-            units: Its units.
-            goal: What remains to be removed.
-            gates: Those of the first shot, if they are known.
+        `gates` are those of the first shot, if they are known.
         """
         self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
         self.goal, self.gates = goal, gates
@@ -195,11 +190,8 @@ class PruningState:
     ) -> None:
         """Replace the model by a compacted one that computes the same.
 
-        Args:
-            loaded: the model without the removed parts.
-            units: its units, with nothing removed. A unit without groups has one group
-                of zeros, which counts as removed.
-            kept: the original numbers of the groups left in each unit, int64.
+        A unit without groups has one group of zeros, which counts as removed. `kept`
+        has the original numbers of the groups left in each unit, int64.
         """
         self.loaded, self.units = loaded, tuple(units)
         self.kept = MappingProxyType(dict(kept))

@@ -61,10 +61,8 @@ def cheapest(
 ) -> Selection:
     """Select the cheapest candidates.
 
-    Args:
-        units: the candidates, by unit.
-        budget: the maximum number of weights in total.
-        reaches: whether it is the minimum instead; single weights are as many anyway.
+    `budget` is the maximum number of weights in total, and with `reaches` the minimum;
+    single weights are as many anyway.
 
     Raises:
         CurvatureError: a cost is not a number.

@@ -46,11 +46,7 @@ def token_frequencies(
 ) -> Tensor:
     """Return how often each token is expected, per token of text: V, float64.
 
-    Args:
-        model: The original.
-        texts: Windows x length each; all kinds of text count alike.
-        batch: Windows that run at a time.
-        step: Called after each batch.
+    Texts are windows x length each, and all kinds count alike.
     """
     total: Tensor | None = None
     batches = [windows.split(batch) for windows in texts]
@@ -84,14 +80,7 @@ def nats_per_removed(
     removals: Removals,
     step: Callable[[], None],
 ) -> float:
-    """Return `nu`: nats more per removed token, in text that is written without some.
-
-    Args:
-        loaded: The original.
-        windows: Those of the run.
-        removals: The tokens that can be removed, in order.
-        step: Called after each window.
-    """
+    """Return `nu`: nats more per removed token, in text written without some."""
     text = torch.cat([x[:_WINDOWS] for x in windows.fitted])
     kept = kept_for_probe(removals, text)
     vocabulary = SmallerVocabulary.of(loaded, kept)
@@ -111,10 +100,6 @@ def nats_per_removed(
 
 def kept_for_probe(removals: Removals, text: Tensor) -> Tensor:
     """Return the tokens that are left without a small share of a text.
-
-    Args:
-        removals: The tokens that can be removed, in order.
-        text: Windows x length.
 
     Returns:
         int64, ascending.
@@ -165,12 +150,8 @@ def _losses(
 def removable_tokens(costs: Tensor, table: TokenTable, weights: int) -> Removals:
     """Return the tokens that can be removed, in the order of their costs.
 
-    A token comes after all those that are merged from it.
-
-    Args:
-        costs: V, in nats per token of text.
-        table: What is merged from what, and what stays.
-        weights: The parameters of a token.
+    A token comes after all those that are merged from it. `costs` are V, in nats per
+    token of text; a token has `weights` parameters.
     """
     closed, order = closed_costs(costs.numpy(), table)
     candidate = torch.from_numpy(order).long()

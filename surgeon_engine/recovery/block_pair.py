@@ -147,11 +147,7 @@ class BlockPair:
     ) -> None:
         """Keep the inputs of the block's last layer on a batch, for `advance`.
 
-        Args:
-            layer: layer of the pruned model that adds its output to the stream.
-            number: number of the batch.
-            inputs: inputs of the layer.
-            stream: the residual stream before it, a row per token.
+        `layer` adds its output to the stream, which has a row per token before it.
         """
         if self._stopped_at is None:
             self._stopped_at = layer, []

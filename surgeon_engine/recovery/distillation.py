@@ -84,15 +84,10 @@ def distil(
 ) -> Training:
     """Train the weights that remain, and keep the best of them.
 
-    Stop ends the training; the best weights so far are kept.
-
-    Args:
-        state: The pruned model.
-        text: The text of each epoch. Its original is released after the last one.
-        judge: Measures the held-out text.
-        before: The divergence that the judge measures of the model as it is.
-        context: Receives the events.
-        shot: The shot before the training; 0: it is at the end of the run.
+    Stop ends the training; the best weights so far are kept. The original of the text
+    is released after the last epoch. `before` is the divergence that the judge measures
+    of the model as it is; `shot` is the shot before the training, 0 at the end of the
+    run.
 
     Raises:
         EvaluationError: the divergence is not finite.

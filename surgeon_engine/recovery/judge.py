@@ -84,12 +84,9 @@ def predictions(
 ) -> Reference:
     """Return the original's hidden states on a text, at the tokens of the model.
 
-    Args:
-        original: Products may take 16-bit inputs where that is fast.
-        text: Windows in the tokens of the original.
-        step: Called after each batch.
-        vocabulary: Vocabulary of the model; None: the same as the original's.
-        kept: Finds and keeps them for other runs; None: nothing is kept.
+    Windows are in the tokens of the original, whose products may take 16-bit inputs
+    where that is fast. Without a vocabulary, the model has the same tokens. `kept`
+    finds and keeps the states for other runs.
     """
     found = None if kept is None else kept.find(text)
     if found is None:

@@ -44,11 +44,8 @@ class WeightTraining:
     ) -> None:
         """Train parameters.
 
-        Args:
-            parameters: parameters to train.
-            masks: masks of the weights that remain.
-            device: where they are trained, if their blocks may be offloaded; None:
-                where they are.
+        `masks` mark the weights that remain. They are trained on `device`, if their
+        blocks may be offloaded; None: where they are.
         """
         self._masks, self._device = masks, device
         self.train(parameters)

@@ -55,10 +55,7 @@ Arrays = dict[str, np.ndarray]  # arrays of one unit, or of all units joined
 def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
     """Measure the costs of all candidates, as in the first shot of a run.
 
-    Args:
-        config: the job.
-        folder: receives the costs, `costs.npz`.
-        context: receives the events, and commands to cancel.
+    The folder receives the costs, `costs.npz`.
 
     Raises:
         EngineError: something that the user can act on.

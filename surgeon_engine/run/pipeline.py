@@ -89,13 +89,9 @@ def prune(
 ) -> None:
     """Prune a model in shots, export and verify it, and write the report.
 
-    Args:
-        config: the job.
-        folder: the folder of the run; it must not exist or be empty.
-        context: receives the events, and commands to stop.
-        replace: whether a person has allowed to replace an export at the destination.
-        detached: whether the folder is there and locked, and stays if the run is
-            refused.
+    The folder must not exist or be empty; with `detached`, it is there and locked, and
+    stays if the run is refused. With `replace`, a person has allowed to replace an
+    export at the destination.
 
     Raises:
         EngineError: something that the user can act on.
@@ -153,14 +149,9 @@ def resume(
 ) -> None:
     """Resume an interrupted run from the state that is saved in its folder.
 
-    The result is the same as without the interruption, bit for bit on one machine.
-
-    Args:
-        folder: the folder of the run.
-        context: receives the events, and commands to stop.
-        replace: whether a person has allowed to replace an export at the destination;
-            one that the run itself has written is replaced anyway.
-        detached: whether the folder is locked.
+    The result is the same as without the interruption, bit for bit on one machine. With
+    `detached`, the folder is locked. With `replace`, a person has allowed to replace an
+    export at the destination; one that the run itself has written is replaced anyway.
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
@@ -284,15 +275,7 @@ def _prune(
     *,
     replace: bool,
 ) -> None:
-    """Run the shots and recovery, export the model and write the report.
-
-    Args:
-        state: the original model; pruned afterwards.
-        baseline: its evaluation.
-        run: the folder of the run.
-        samples: writes them; its context receives the progress.
-        replace: whether to replace an export at the destination.
-    """
+    """Run the shots and recovery, export the model and write the report."""
     context = samples.context
     budget = QualityBudget.of(state.config.pruning, baseline)
     result = run_shots(state, budget, context, samples.write)

@@ -57,11 +57,8 @@ def preflight(
 ) -> Preflight:
     """Compare what a run of `config` in `folder` needs with what this machine has.
 
-    Args:
-        config: the job.
-        folder: the folder of the run, which need not exist yet.
-        with_time: whether to measure the speed of the machine, which takes a second.
-        freed: bytes on the disk that the run replaces.
+    The folder need not exist yet. Measuring the speed of the machine takes a second.
+    The run replaces `freed` bytes on the disk.
 
     Raises:
         ModelError: the model cannot be found, read or pruned.

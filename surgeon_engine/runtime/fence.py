@@ -80,11 +80,9 @@ _send: Callable[[msgspec.Struct], None] | None = None  # to the parent, in the p
 def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) -> _T:
     """Return the result of a function of this program, called in its own process.
 
-    Args:
-        function: Its module and name, as module:name. It may not be loaded here.
-        arguments: Its arguments, of types that msgspec and `to_plain` can convert.
-        kind: The type of the result, of the same types.
-        blame: The error to raise where the function does not end as it should.
+    The function is named as module:name, and may not be loaded here. Its arguments and
+    its result are of types that msgspec and `to_plain` can convert. `blame` is raised
+    where it does not end as it should.
 
     Raises:
         EngineError: The function raised it; or it crashed, took too long or too much
@@ -132,8 +130,7 @@ def close() -> None:
 def work_directly(send: Callable[[msgspec.Struct], None] | None = None) -> None:
     """Let calls run in this process, which another one watches.
 
-    Args:
-        send: Tells that other one that a call makes progress.
+    `send` tells that other one that a call makes progress.
     """
     global _is_direct, _send
     _is_direct, _send = True, send

@@ -40,9 +40,7 @@ class HiddenStore:
     def __init__(self, device: torch.device, budget: Budget | None = None) -> None:
         """Store tensors.
 
-        Args:
-            device: where the model computes.
-            budget: what may be used; None: by the free memory.
+        The model computes on `device`. Without a budget, the free memory decides.
         """
         self._device = device
         self._left = budget or Budget.of_free_memory(device)

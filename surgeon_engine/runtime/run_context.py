@@ -72,10 +72,7 @@ class RunContext:
     ) -> None:
         """Start the clock of a run, log its events and sample its memory.
 
-        Args:
-            log: receives the events.
-            sample: measures the memory.
-            saved: the state of an interrupted run, whose clock goes on.
+        `saved` is the state of an interrupted run, whose clock goes on.
         """
         self.log, self._sample = log, sample
         self._started = self.clock()
@@ -127,9 +124,7 @@ class RunContext:
     def record(self, log: RunFolder, event: Event) -> None:
         """Add an event to the log of a run that has ended; warn if that fails.
 
-        Args:
-            log: the run.
-            event: a later export, or the measured speed.
+        It is a later export, or the measured speed.
         """
         try:
             log.remove_cut_off_line()  # left by a full disk

@@ -260,11 +260,7 @@ def wrong_type(
 ) -> ConfigError | None:
     """Return the error of a value of a wrong type; None: it is of another kind.
 
-    Args:
-        name: Name of the setting, as people write it.
-        given: The value.
-        error: What msgspec says.
-        setting: The setting, if it is a known one.
+    `error` is what msgspec says of it, `setting` the setting if it is a known one.
     """
     if missing := _MISSING.match(str(error)):
         return ConfigError("{name} has no {field}.", name=name, field=missing[1])

@@ -94,10 +94,7 @@ def check_patterns(
 ) -> None:
     """Check that each pattern matches a layer: a misspelled one would do nothing.
 
-    Args:
-        protect: patterns of layers that lose nothing.
-        limits: minimum densities.
-        layers: all layers of the model.
+    `limits` are minimum densities.
 
     Raises:
         PruningError: a pattern matches no layer.

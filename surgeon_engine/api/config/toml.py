@@ -158,9 +158,7 @@ def _type_error(
 def decode_toml(name: str, text: str) -> dict[str, Any]:
     """Return the values of a text in TOML, of whatever kinds.
 
-    Args:
-        name: The subject of the error, such as "The job".
-        text: The text.
+    `name` is the subject of the error, such as "The job".
 
     Raises:
         ConfigError: The text is not TOML, or reading it would not end.

@@ -157,9 +157,7 @@ def memory_change(measured: Measured) -> int:
 def summarize(measured: Measured, size_text: Callable[[int], str] = format_size) -> str:
     """Return in a sentence how much faster and smaller the second of two models is.
 
-    Args:
-        measured: the figures of two models; one alone is described.
-        size_text: formats bytes.
+    One model alone is described.
     """
     if len(measured.models) == 1:
         (model,) = measured.models

@@ -121,9 +121,7 @@ def _indexed(folder: Path) -> frozenset[str]:
 def select_weights(names: Iterable[str], indexed: Collection[str]) -> list[str]:
     """Return the safetensors files that hold a model's weights, sorted.
 
-    Args:
-        names: names of all safetensors files of a folder.
-        indexed: the names in the index of the weights.
+    `indexed` are the names in the index of the weights.
     """
     names = sorted(names)
     main = [x for x in names if _MAIN_WEIGHTS.fullmatch(x) or x in indexed]
@@ -180,11 +178,7 @@ def check_indexed(
 ) -> None:
     """Check that the weights are in one file, or that an index names the files.
 
-    Args:
-        where: the folder or the model.
-        indexed: the names in the index.
-        names: names of the safetensors files of the folder.
-        hint: what to try if one is missing.
+    `where` is the folder or the model; `hint` says what to try if a file is missing.
 
     Raises:
         ModelError: They are not, it names something else than files of `names`, or
@@ -270,10 +264,7 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
 def count_numbers(path: Path, how: Quantization | None = None) -> Counter[str]:
     """Count the numbers of each format in a safetensors file, from its header.
 
-    Args:
-        path: the safetensors file.
-        how: how the weights are quantized; each then counts as one number, in
-            whatever tensors it is stored.
+    A quantized weight counts as one number, in whatever tensors it is stored.
 
     Raises:
         ModelError: The header is damaged, or does not match the size of the file.

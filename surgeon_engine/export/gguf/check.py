@@ -36,9 +36,7 @@ _THREADS = max(1, (os.cpu_count() or 1) // 2)
 def check(folder: Path, probe: Path) -> dict[str, Any]:
     """Return the fields of a `VerificationResult` for the file in `folder`.
 
-    Args:
-        folder: Folder with the GGUF file.
-        probe: File with `tokens` (1 x n) and their `logits` (1 x n x vocabulary).
+    The probe is a file with `tokens` (1 x n) and their `logits` (1 x n x vocabulary).
 
     Raises:
         ValueError: The file does not load, or its tensors do not match its header.

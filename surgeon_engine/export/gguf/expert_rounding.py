@@ -67,11 +67,7 @@ def round_experts(
 ) -> np.ndarray:
     """Return the blocks of the stacked weights of experts: E x R x bytes of a row.
 
-    Args:
-        each: the weights.
-        kind: a type for which errors can be fed forward.
-        importances: E x C, one for each column of each expert.
-        inputs: inputs of the experts.
+    `kind` is one for which errors can be fed forward; `importances` are E x C.
     """
     tensor = each.tensor()
     check_range(each.name, tensor, kind)

@@ -126,11 +126,7 @@ def write_imatrix(
 ) -> None:
     """Write the importances of the matrices of all blocks.
 
-    Args:
-        path: the new file.
-        tensors: tensors of the model's file.
-        squares: mean squares of the inputs, by layer.
-        calibration: the text on which they were measured.
+    `squares` are the mean squares of the inputs, by layer.
     """
     windows, length = calibration.windows.shape
     writer = GGUFWriter(path, "")

@@ -71,9 +71,7 @@ def named_parts(
 def weights_of(name: str, experts: Any) -> Tensor:
     """Return the weights that a tensor in the file holds, a view: E x R x C.
 
-    Args:
-        name: in the file.
-        experts: the module with the stacked weights.
+    `experts` is the module with the stacked weights.
     """
     part = name.split(".")[2]
     stored = next((x for x, y in _PARTS.items() if y == part), _GATES_AND_VALUES)

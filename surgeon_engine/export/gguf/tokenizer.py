@@ -71,10 +71,7 @@ def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
 def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> None:
     """Add the tokenizer to the header that `writer` will write.
 
-    Args:
-        writer: Writer of the GGUF file.
-        loaded: Model with its tokenizer.
-        vocabulary: Number of tokens, which is the number of the model's embeddings.
+    `vocabulary` is the number of the model's embeddings.
 
     Raises:
         ValueError: llama.cpp does not support the tokenizer.

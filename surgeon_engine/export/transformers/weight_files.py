@@ -202,12 +202,8 @@ def _write_file(
 ) -> None:
     """Write a safetensors file, each tensor when it is there.
 
-    The library writes all tensors of a file at once, from memory.
-
-    Args:
-        path: the new file.
-        empty: the tensors without their numbers, by name.
-        tensors: the same with them.
+    The library writes all tensors of a file at once, from memory. `empty` are the
+    tensors without their numbers, by name.
     """
     # As the library does: wide numbers first, so that all are aligned.
     order = sorted(empty, key=lambda name: (-empty[name].element_size(), name))

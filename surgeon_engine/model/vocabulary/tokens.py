@@ -94,11 +94,8 @@ def table_for(
 ) -> TokenTable:
     """Return the tokens of a model and fix the ones that a run must keep.
 
-    Args:
-        tokenizer: The tokenizer of the model.
-        rows: The size of its vocabulary, by its config.
-        needed: Rows that the model needs whatever its texts are.
-        keep: Scripts, languages or text files to keep; see `protected`.
+    The model has `rows` tokens by its config, and needs some whatever its texts are.
+    `keep` names further ones; see `protected`.
 
     Raises:
         ConfigError: The vocabulary cannot be reduced, or a name is unknown.
@@ -143,9 +140,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:
 def closed_costs(costs: np.ndarray, table: TokenTable) -> tuple[np.ndarray, np.ndarray]:
     """Raise the costs of tokens to the costs of the tokens that are merged from them.
 
-    Args:
-        costs: The cost of removing each token, by id.
-        table: The tokens.
+    `costs` are by id.
 
     Returns:
         The costs, infinite for tokens that must be kept, and the other tokens in the

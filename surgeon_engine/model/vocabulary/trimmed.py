@@ -71,9 +71,7 @@ def trimmed_entries(
 ) -> tuple[Entry, ...]:
     """Return the entries of a GGUF header for a vocabulary of the kept tokens alone.
 
-    Args:
-        entries: The entries of the original; see `tokenizer_entries`.
-        kept: The ids of the kept tokens in ascending order.
+    `kept` has the ids of the kept tokens in ascending order.
     """
     new = {int(old): i for i, old in enumerate(kept)}
     values = {entry.name: entry.value for entry in entries}

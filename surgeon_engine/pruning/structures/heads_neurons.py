@@ -69,9 +69,8 @@ class CoupledUnit:
     ) -> CoupledUnit:
         """Return the unit after all but some groups of each part have been removed.
 
-        Args:
-            remaining: Indices of the remaining groups of each part, int64, ascending.
-            layers: The smaller layers by name.
+        `remaining` has indices of the groups of each part, int64, ascending; `layers`
+        are the smaller layers by name.
         """
         (groups,) = remaining
         return replace(self, coupled=self.coupled.left(groups, layers))
