@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.layer_patterns import (
-    NamedLayer,
     any_matches,
-    min_kept_share,
 )
 from surgeon_engine.api.config.pruning import (
     COUPLED,
@@ -57,11 +55,6 @@ def max_rows_columns(layer: LayerSummary, share: float, structure: Structure) ->
     elif limit < most:  # the excess is less than the larger of both
         limit -= max(layer.rows, width)
     return max(0, min(most, limit))
-
-
-def share_to_keep(layers: Iterable[NamedLayer], pruning: PruningConfig) -> float:
-    """Return the minimum share of weights that a unit with these layers keeps."""
-    return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)
 
 
 def groups_to_keep(groups: int, share: float, bundle: int, least: int = 1) -> int:
@@ -107,7 +100,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     for layer in model.linear_layers:
         if any_matches((layer,), pruning.protect):
             continue
-        share = share_to_keep((layer,), pruning)
+        share = pruning.share_to_keep((layer,))
         if pruning.structure in SPARSE:
             most += max_elements(layer, share, pruning)
         else:
@@ -194,7 +187,7 @@ def depth_of(pruning: PruningConfig, model: ModelSummary) -> Depth:
     layers: dict[int, int] = {}
     for kind, coupled in _kinds(pruning, model).items():
         for one, most in zip(coupled, _max_groups(kind, coupled, pruning), strict=True):
-            if share_to_keep(one.layers, pruning) == 0:
+            if pruning.share_to_keep(one.layers) == 0:
                 block, consumer = one.layers[0].block, one.layers[0]
                 bias = consumer.weights - consumer.rows * consumer.columns
                 weights = one.weights + bias
@@ -223,7 +216,7 @@ def _max_groups(
     for one in coupled:
         bundle = bundle_of(kind, pruning, one.classes)
         # A share of experts with fewer neurons is one of their weights.
-        share = 0 if one.neurons else share_to_keep(one.layers, pruning)
+        share = 0 if one.neurons else pruning.share_to_keep(one.layers)
         least = groups_to_keep(one.groups, share, bundle, one.least)
         groups.append(max(0, one.groups - least))
     return groups
@@ -263,7 +256,7 @@ def _max_weights(groups: int, one: _Coupled, pruning: PruningConfig) -> int:
         return groups * one.weights_per_group
     multiple, each = bundle_of(Coupling.EXPERT_NEURONS, pruning), one.weights_per_neuron
     others = one.weights_per_group - one.neurons * each
-    keep = ceil_share(one.weights, share_to_keep(one.layers, pruning))
+    keep = ceil_share(one.weights, pruning.share_to_keep(one.layers))
     fewest, most = one.groups - groups, 0  # experts, weights that are left
     for experts in range(one.groups, fewest - 1, -one.classes):
         width = max(1, -((experts * others - keep) // (experts * each)))

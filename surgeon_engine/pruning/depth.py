@@ -33,7 +33,6 @@ from surgeon_engine.model.image_blocks import image_blocks
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.constants import DEPTH_TOKENS
-from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -100,7 +99,7 @@ class Depth:
                 u: u.all_weights - u.removed_weights(removed[u.measured.name])
                 for u in coupled
             }
-            may = [u for u in coupled if not share_to_keep(u.layers, pruning)]
+            may = [u for u in coupled if not pruning.share_to_keep(u.layers)]
             sublayers += [Sublayers(index, (unit,), left[unit]) for unit in may]
             if is_whole and len(may) == len(coupled):
                 blocks.append(Sublayers(index, tuple(coupled), sum(left.values())))

@@ -10,7 +10,6 @@ from surgeon_engine.api.config.pruning import COUPLED, SPARSE, PruningConfig, St
 from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.curvature.measured import GateGradients, KroneckerFactors
 from surgeon_engine.planning import limits
-from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.structures.experts_neurons import ExpertsUnit
 from surgeon_engine.pruning.structures.units import units_of
@@ -34,7 +33,7 @@ def units(family: str, settings: PruningConfig):
 
 def removable(unit, settings: PruningConfig) -> int:
     """Return the maximum number of removable weights of a unit, from `limits`."""
-    share = share_to_keep(unit.layers, settings)
+    share = settings.share_to_keep(unit.layers)
     layer = unit.measured
     if isinstance(unit, ExpertsUnit):
         costs = random_measurement(unit)

@@ -76,19 +76,6 @@ def parse_limit(text: str) -> LayerMinDensity:
     return LayerMinDensity(pattern, share)
 
 
-def min_kept_share(
-    min_density: float, layer_min_density: Iterable[str], layers: Iterable[NamedLayer]
-) -> float:
-    """Return the share that a group of coupled layers keeps: the largest of theirs."""
-    layers = tuple(layers)
-    shares = [
-        limit.share
-        for limit in map(parse_limit, layer_min_density)
-        if any_matches(layers, (limit.pattern,))
-    ]
-    return max((min_density, *shares))
-
-
 def check_patterns(
     protect: Iterable[str], limits: Iterable[str], layers: Sequence[NamedLayer]
 ) -> None:

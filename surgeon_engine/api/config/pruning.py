@@ -13,12 +13,17 @@ are there with some of these alone. In TOML:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits, reset_others
-from surgeon_engine.api.config.layer_patterns import parse_limit
+from surgeon_engine.api.config.layer_patterns import (
+    NamedLayer,
+    any_matches,
+    parse_limit,
+)
 from surgeon_engine.api.config.n_m import NM, Pattern
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import reworded, say, say_list
@@ -382,3 +387,12 @@ class PruningConfig:
         """True if held-out windows choose the damping."""
         searches = self.adapts and self.damping is Damping.AUTOMATIC
         return searches and not self.removes_nothing
+
+    def share_to_keep(self, layers: Sequence[NamedLayer]) -> float:
+        """Return the share that coupled layers keep: the largest of theirs."""
+        shares = [
+            limit.share
+            for limit in map(parse_limit, self.layer_min_density)
+            if any_matches(layers, (limit.pattern,))
+        ]
+        return max((self.min_density, *shares))

@@ -20,7 +20,6 @@ from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove
 from surgeon_engine.pruning.methods.base import Allocation, MatrixMethod, MeasuredLayer
@@ -63,7 +62,7 @@ class ElementsUnit:
             cost = _spread(cost.masked_fill(removed, -1), self.method.allocation)
             atom = 1
         cost = cost.masked_fill(removed, REMOVED).float().flatten().cpu()
-        min_share = share_to_keep(self.layers, pruning)
+        min_share = pruning.share_to_keep(self.layers)
         return ElementCosts(_within_limit(cost, atom, min_share), atom)
 
     def _costs_in_groups(

@@ -29,7 +29,7 @@ from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.curvature.measured import GateGradients, Measured
 from surgeon_engine.model.coupled_groups import CoupledGroups
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
-from surgeon_engine.planning.limits import bundle_of, groups_to_keep, share_to_keep
+from surgeon_engine.planning.limits import bundle_of, groups_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import ElementCosts, Removals
@@ -122,7 +122,7 @@ class ExpertsUnit(CoupledUnit):
         left = by_expert[order].flip(0).cumsum(0).flip(0)[::classes]
         left = torch.cat([left, torch.zeros_like(left[:1])])
         multiple = bundle_of(self.neurons.kind, pruning)
-        share = share_to_keep(self.layers, pruning)
+        share = pruning.share_to_keep(self.layers)
         each = self._experts_layer.weights_per_neuron
         originally = self.originally * (self.neurons_originally * each + self._others)
         groups, gone = self.coupled.groups, int(of_experts.sum())

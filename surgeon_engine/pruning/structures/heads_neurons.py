@@ -24,7 +24,7 @@ from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.coupled_groups import CoupledGroups
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
-from surgeon_engine.planning.limits import bundle_of, groups_to_keep, share_to_keep
+from surgeon_engine.planning.limits import bundle_of, groups_to_keep
 from surgeon_engine.pruning.methods.base import MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.threshold import Removals
@@ -89,7 +89,7 @@ class CoupledUnit:
         cost, candidate = self._sorted(cost)
         weights = torch.full_like(candidate, each)
         bundle = bundle_of(self.coupled.kind, pruning, self.coupled.classes)
-        share = share_to_keep(self.layers, pruning)
+        share = pruning.share_to_keep(self.layers)
         least = groups_to_keep(self.originally, share, bundle, self.coupled.least)
         kept = min(groups, least)
         count = self.candidates - kept

@@ -17,7 +17,6 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.methods.base import MatrixMethod, MeasuredLayer
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
@@ -72,7 +71,7 @@ class RowsOrColumns:
         is_removable = self._is_removable(candidate)
         cost, candidate = cost[is_removable], candidate[is_removable]
         weights = self._newly_removed(candidate)
-        min_share = share_to_keep(self.layers, pruning)
+        min_share = pruning.share_to_keep(self.layers)
         count = _max_count(weights, cost, self.measured.weights, min_share)
         return Removals(
             candidate[:count], cost[:count], weights[:count], self.candidates

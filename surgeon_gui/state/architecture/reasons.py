@@ -16,7 +16,6 @@ from surgeon_gui.state.diagnosis.planner import (
     Planner,
     RemovalPlan,
     is_protected,
-    share_to_keep,
 )
 from surgeon_gui.state.diagnosis.sensitivity import loss_rises, prunable_weights
 from surgeon_gui.state.diagnosis.state import DiagnosisResult
@@ -251,7 +250,7 @@ def _limit(
         if planner.pruning.has_same_widths:
             return tr("It loses as much as layers of its kind in other blocks.")
         return tr("Its remaining parts cost more than the threshold.")
-    share = share_to_keep(unit, planner.pruning)
+    share = planner.pruning.share_to_keep(unit.layers)
     if share > 0:
         return tr("Its limit is reached: at least {share} of it is kept.").format(
             share=numbers.percent(share)

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
+from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
@@ -182,9 +182,7 @@ def _layers(model: ModelSummary, pruning: PruningConfig) -> dict[str, Layer]:
             weights=each.weights,
             is_protected=any_matches((each,), pruning.protect),
             is_effectively_protected=any_matches(members, pruning.protect),
-            min_density=min_kept_share(
-                pruning.min_density, pruning.layer_min_density, members
-            ),
+            min_density=pruning.share_to_keep(members),
             is_experts=each.is_experts,
         )
     return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
+from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.planning.limits import groups_to_keep
@@ -59,11 +59,6 @@ def rules_of(pruning: PruningConfig) -> tuple[object, ...]:
 def is_protected(unit: DiagnosedUnit, pruning: PruningConfig) -> bool:
     """Return True if nothing of the unit may be removed."""
     return any_matches(unit.layers, pruning.protect)
-
-
-def share_to_keep(unit: DiagnosedUnit, pruning: PruningConfig) -> float:
-    """Return the minimum density of the unit."""
-    return min_kept_share(pruning.min_density, pruning.layer_min_density, unit.layers)
 
 
 class Planner:
@@ -193,7 +188,7 @@ def _allowed(
     unit = costs.units[number]
     if is_protected(unit, pruning):
         return 0
-    share = share_to_keep(unit, pruning)
+    share = pruning.share_to_keep(unit.layers)
     if unit.group == "layer" or unit.neurons:
         start, end = found.start[number], found.start[number + 1]
         weights = unit.layers[0].weights
@@ -266,7 +261,7 @@ def _weights_allowed(
     if is_protected(unit, pruning):
         return 0
     weights = int(found.so_far[number, -1])
-    share = share_to_keep(unit, pruning)
+    share = pruning.share_to_keep(unit.layers)
     if not share:
         return weights
     atom = costs.diagnosed.atom

@@ -2,8 +2,7 @@
 
 import pytest
 
-from surgeon_engine.api.config.layer_patterns import min_kept_share
-from surgeon_engine.api.config.pruning import Damping, Structure
+from surgeon_engine.api.config.pruning import Damping, PruningConfig, Structure
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import DENSE, pruning_config
@@ -80,9 +79,14 @@ def test_neurons_keep_the_largest_share_of_their_layers(limited):
 def test_largest_of_several_limits_holds():
     (layer,) = (x for x in make_state().original.layers[:1])
     limits = ("block 0=0.5", f"{layer.kind}=0.25", "block 1=0.9")
-    assert min_kept_share(0.1, limits, [layer]) == 0.5
-    assert min_kept_share(0.6, limits, [layer]) == 0.6
-    assert min_kept_share(0.1, (), [layer]) == 0.1
+
+    def share(least, limits):
+        pruning = PruningConfig(min_density=least, layer_min_density=limits)
+        return pruning.share_to_keep((layer,))
+
+    assert share(0.1, limits) == 0.5
+    assert share(0.6, limits) == 0.6
+    assert share(0.1, ()) == 0.1
 
 
 @pytest.mark.parametrize("limit", ["block 0", "=0.5", "a=1.5", "a=x", ""])
