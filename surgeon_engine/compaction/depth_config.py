@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.config_values import config_of
 from surgeon_engine.model.image_blocks import image_blocks
 from surgeon_engine.model.layers import find_blocks
-from surgeon_engine.model.source import UNREADABLE
 
 # Options with the number of a block, the first of a kind: of so many others before it.
 _FIRST = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
@@ -94,28 +92,6 @@ def _renumbered(text: Mapping[str, Any], blocks: Sequence[int]) -> dict[str, Any
                     str(place[block]): own[block] for block in own if block in place
                 }
     return found
-
-
-def has_same_blocks(
-    model: PreTrainedModel, values: Mapping[str, Any], blocks: Sequence[int]
-) -> bool:
-    """Return whether a config builds blocks of the same kinds as some of a model.
-
-    Args:
-        model: the model of full size.
-        values: the config of a stock model with as many blocks as `blocks`.
-        blocks: the numbers of the blocks to compare its blocks with.
-    """
-    try:
-        built = find_blocks(without_weights(model, values))
-    except UNREADABLE:
-        return False
-    whole = find_blocks(model)
-    return [_shapes(each) for each in built] == [_shapes(whole[i]) for i in blocks]
-
-
-def _shapes(block: nn.Module) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in block.state_dict().items()}
 
 
 def without_weights(

@@ -24,7 +24,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import Shrunk, shrink_groups
 from surgeon_engine.compaction.config_values import flat_rope, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
-from surgeon_engine.compaction.depth_config import depth_config, has_same_blocks
+from surgeon_engine.compaction.depth_config import depth_config, without_weights
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.compaction.slices import (
     TensorSlice,
@@ -49,6 +49,7 @@ from surgeon_engine.model.layers import (
 )
 from surgeon_engine.model.offload import adopt
 from surgeon_engine.model.rules import Mixer
+from surgeon_engine.model.source import UNREADABLE
 from surgeon_engine.runtime import devices, host_memory
 
 
@@ -136,7 +137,7 @@ class CompactModel:
     def has_stock_blocks(self) -> bool:
         """Whether a config can describe the kinds of the remaining blocks.
 
-        It builds a model without weights if blocks are dropped.
+        It builds a model without weights if blocks are dropped, and compares shapes.
 
         Raises:
             ModelError: A block computes something else at another place.
@@ -146,7 +147,13 @@ class CompactModel:
         values = stock_config(self.model)
         text = text_options(values, self.model.config)
         text |= self.depth_config
-        return has_same_blocks(self.model, values, self.blocks)
+        try:
+            built = find_blocks(without_weights(self.model, values))
+        except UNREADABLE:
+            return False
+        whole = find_blocks(self.model)
+        left = [whole[block] for block in self.blocks]
+        return list(map(_shapes, built)) == list(map(_shapes, left))
 
     @property
     def remaining(self) -> tuple[KeptGroups, ...]:
@@ -171,6 +178,10 @@ class CompactModel:
             block = self.blocks.index(each.coupled.consumer.block)
             same["left"][str(block)] = [len(each.kept), each.coupled.groups]
         return found
+
+
+def _shapes(block: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in block.state_dict().items()}
 
 
 def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
