@@ -71,8 +71,10 @@ class RowsOrColumns:
         is_removable = self._is_removable(candidate)
         cost, candidate = cost[is_removable], candidate[is_removable]
         weights = self._newly_removed(candidate)
-        min_share = pruning.share_to_keep(self.layers)
-        count = _max_count(weights, cost, self.measured.weights, min_share)
+        kept = ceil_share(self.measured.weights, pruning.share_to_keep(self.layers))
+        has_room = weights.cumsum(0) <= self.measured.weights - kept
+        # Those removed before are not restored, even if the share is larger now.
+        count = int((has_room | (cost == -torch.inf)).sum())
         return Removals(
             candidate[:count], cost[:count], weights[:count], self.candidates
         )
@@ -127,16 +129,3 @@ class RowsOrColumns:
         r, c = is_row.cumsum(0), (~is_row).cumsum(0)
         removed = r * width + c * (R - r)
         return removed.diff(prepend=removed.new_zeros(1))
-
-
-def _max_count(weights: Tensor, cost: Tensor, total: int, min_share: float) -> int:
-    """Return how many candidates can be removed, in order, from a layer.
-
-    Candidates removed before are not restored, even if the share is larger now.
-
-    `weights` are those that each newly removes. Of `total`, the layer keeps
-    `min_share`.
-    """
-    removed = weights.cumsum(0)
-    max_removed = total - ceil_share(total, min_share)
-    return int(((removed <= max_removed) | (cost == -torch.inf)).sum())
