@@ -76,8 +76,7 @@ def write_marker(folder: Path) -> None:
 def replace_file(folder: Path, name: str, data: bytes) -> bool:
     """Replace a file of an export and its entry in the marker.
 
-    Returns:
-        False: the file is no longer as it was written, so it stays.
+    Return False if the file is no longer as it was written, so that it stays.
 
     Raises:
         OSError: It cannot be written.

@@ -171,12 +171,8 @@ def own_samples(
     """Return the windows that the model wrote, sampled now or read from the cache.
 
     Each batch is kept as soon as it is complete: sampling that was interrupted goes on
-    from there. Processes that share a run divide the batches.
-
-    `step` is called after each token of each batch.
-
-    Returns:
-        Token ids, windows x length, int64.
+    from there. Processes that share a run divide the batches. `step` is called after
+    each token of each batch.
     """
     taken = expected = 0
 
@@ -211,12 +207,8 @@ def sample(
 ) -> Tensor:
     """Return windows of tokens drawn from the model's predictions at temperature 1.
 
-    The draws are made on the CPU.
-
-    `step` is called after each token.
-
-    Returns:
-        Token ids, windows x length, int64.
+    The draws are made on the CPU. `step` is called after each token. The tokens are
+    windows x length, int64.
 
     Raises:
         EvaluationError: The model cannot be run, or its predictions are not finite.

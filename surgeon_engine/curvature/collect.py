@@ -207,9 +207,8 @@ def _record_forward(
 ) -> tuple[list[list[RecordedBlock]], list[list[Tensor]]]:
     """Run the model on all batches.
 
-    Returns:
-        The records of each block for each batch; and the gradients by the output of
-        the last block, for each batch and draw of the labels, in the store.
+    Return the records of each block for each batch; and the gradients by the output of
+    the last block, for each batch and draw of the labels, in the store.
     """
     recorder = BlockRecorder(request.blocks, store)
     output_gradients: list[list[Tensor]] = []

@@ -167,11 +167,9 @@ def last_hidden_of(
 ) -> list[Iterator[Tensor]]:
     """Run a model on the windows of references, in one pass over its weights.
 
+    Return for each reference an iterator over its batches: windows x length x hidden.
     `step` is called as often as there are batches; `at_once` windows of a batch run at
     a time, with 0 all.
-
-    Returns:
-        For each reference, an iterator over its batches: windows x length x hidden.
     """
     parts: list[Tensor] = []
     numbers: list[list[range]] = []  # places in `parts`, by reference and batch

@@ -13,11 +13,7 @@ from surgeon_engine.planning.constants import HELD_OUT
 
 
 def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Split windows into a part to measure first and a part to hold out.
-
-    Returns:
-        Both parts; None if there are too few windows to hold any out.
-    """
+    """Return windows to measure first and windows to hold out; None: too few."""
     count = len(windows) // HELD_OUT
     if count == 0:
         return None

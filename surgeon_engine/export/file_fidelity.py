@@ -56,10 +56,8 @@ def yardstick_of(
 ) -> Yardstick | None:
     """Run the original of a finished run on the texts that have judged it.
 
-    The checkpoint may have fewer tokens; None: it is the original.
-
-    Returns:
-        None, with a warning, if the original or a text cannot be read any longer.
+    The checkpoint may have fewer tokens; None: it is the original. The result is None,
+    with a warning, if the original or a text cannot be read any longer.
     """
     try:
         loaded = load_model(config.model)

@@ -69,10 +69,7 @@ _NO_PROBE = say("It is needed to verify exports: prune again to export the model
 def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Content:
     """Save logits and perplexity of the model on some validation windows.
 
-    `validation` has the original's hidden states.
-
-    Returns:
-        The content of the file.
+    Return the content of the file. `validation` has the original's hidden states.
 
     Raises:
         EvaluationError: The loss is not finite.

@@ -54,12 +54,9 @@ class CoupledGroups:
     chosen: int = 0  # experts that a token uses
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
-        """Return the groups after all but `kept` have been removed from `layers`.
+        """Return the groups that are `kept`, numbered from 0.
 
         `kept` are ascending indices, int64; `layers` are the smaller layers by name.
-
-        Returns:
-            The remaining groups, numbered from 0.
         """
         producers = []
         for producer in self.producers:

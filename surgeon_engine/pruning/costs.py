@@ -85,10 +85,8 @@ def pattern_costs(
     """Find the cheapest way to keep `kept` of every `of` neighbors along a row.
 
     Each way is a set Q of the columns of a group; its joint cost is
-    1/2 w_rQ S_QQ w_rQ' s_r, which is not the sum of its elements' costs.
-
-    Returns:
-        The costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.
+    1/2 w_rQ S_QQ w_rQ' s_r, which is not the sum of its elements' costs. Return the
+    costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.
     """
     ways = ways_to_remove(kept, of).to(W.device)  # ways x removed
     groups_at_once = max(1, _MAX_GATHERED // (ways.numel() * ways.shape[1]))
@@ -120,10 +118,7 @@ def _pattern_costs_of(
 def sum_pattern_costs(cost: Tensor, kept: int, of: int) -> tuple[Tensor, Tensor]:
     """Find the cheapest way to keep `kept` of every `of` neighbors, of separate costs.
 
-    `cost` is R x C; a set costs the sum.
-
-    Returns:
-        The costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.
+    `cost` is R x C; a set costs the sum. The result is as that of `pattern_costs`.
     """
     ways = ways_to_remove(kept, of).to(cost.device)
     groups = cost[:, : cost.shape[1] // of * of].unflatten(1, (-1, of))

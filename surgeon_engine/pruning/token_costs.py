@@ -99,11 +99,7 @@ def nats_per_removed(
 
 
 def kept_for_probe(removals: Removals, text: Tensor) -> Tensor:
-    """Return the tokens that are left without a small share of a text.
-
-    Returns:
-        int64, ascending.
-    """
+    """Return the tokens that are left without a small share of a text, ascending."""
     occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
     share = occurring[removals.candidate].cumsum(0) / text.numel()
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)

@@ -53,11 +53,9 @@ class _Seen:
 def refit_experts(pair: BlockPair, layer: ExpertsLayer) -> FitResult | None:
     """Refit the experts of the pruned model's block.
 
-    The original's states after the block must be known.
-
-    Returns:
-        The largest ridge, and the held-out errors of all experts together; None: the
-        module has another form, or does not add its output to the residual stream.
+    The original's states after the block must be known. Return the largest ridge, and
+    the held-out errors of all experts together; None: the module has another form, or
+    does not add its output to the residual stream.
 
     Raises:
         RunCancelled: the user has cancelled.

@@ -43,10 +43,8 @@ def recover(
 
     `before` is the snapshot to which a step that makes it worse is undone. `shot`
     is the shot before recovery; 0: recovery is at the end of the run, where it is saved
-    and, after an interruption, goes on from the state in the saver of `context`.
-
-    Returns:
-        The result of recovery; None if there are too few windows to hold any out.
+    and, after an interruption, goes on from the state in the saver of `context`. The
+    result is None if there are too few windows to hold any out.
 
     Raises:
         EngineError: the original cannot be loaded, or a result is not finite.
@@ -106,8 +104,7 @@ def recover(
 def recovery_text(state: PruningState) -> RecoveryText | None:
     """Return the user's windows and general text, some windows of each held out.
 
-    Returns:
-        The text; None if there are too few windows.
+    The result is None if there are too few windows.
     """
     found = _recovery_text(state, state.windows)
     if found is None or state.vocabulary is None:

@@ -174,14 +174,11 @@ def search(
     moves: tuple[Moves, ...],
     maximum: Point,
 ) -> tuple[dict[Point, Trial], Point]:
-    """Search the grid from `start`.
+    """Search the grid from `start`; return trials by point, and where it has ended.
 
     While there is no finite divergence at the start, both dampings are raised. Then
     each of the moves is followed while it helps. A damping is not raised beyond its
     maximum, and one that is beyond is lowered to it where that costs little.
-
-    Returns:
-        The trials by point, and the point at which the search ended.
     """
     trials: dict[Point, Trial] = {}
 

@@ -189,14 +189,12 @@ def remove(
 ) -> dict[str, Tensor]:
     """Remove `selected` from the weights of the model and update the rest.
 
-    The state is not changed, so that a removal can be tried and undone.
+    The state is not changed, so that a removal can be tried and undone. Return the
+    removed candidates of each unit, bool.
 
     `selected` are the candidates to remove from each unit, bool, including the already
     removed ones. `pruning` has the damping of the update. `step` is called after each
     unit.
-
-    Returns:
-        The removed candidates of each unit, bool.
     """
 
     def updated(unit: Unit) -> tuple[Tensor, Tensor]:

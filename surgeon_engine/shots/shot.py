@@ -244,10 +244,8 @@ def curvature(
 ) -> tuple[Factors, DampingChoice | None]:
     """Measure the factors on all calibration windows and choose the damping.
 
-    The factors cover `layers`, by default the ones that units are selected by.
-
-    Returns:
-        The factors by layer, and the damping; None if the method has none.
+    Return the factors by layer, and the damping; None if the method has none. The
+    factors cover `layers`, by default the ones that units are selected by.
     """
     if state.gates is not None:
         return dict(state.gates), None

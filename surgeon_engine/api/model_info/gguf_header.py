@@ -67,8 +67,7 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
 def check_lists(path: Path) -> int:
     """Check the lists of a GGUF header: libraries take a minute for absurd ones.
 
-    Returns:
-        The bytes of the header before its list of tensors.
+    Return the bytes of the header before its list of tensors.
 
     Raises:
         ModelError: The file is not a GGUF file; or its header is damaged, or has a list

@@ -91,10 +91,8 @@ def kept_tokens(
 ) -> Tensor:
     """Return the original's number of each token of a smaller vocabulary.
 
-    Unknown tokens at the end are left out: rows of embeddings without a token.
-
-    Returns:
-        int64, ascending.
+    They ascend. Unknown tokens at the end are left out: rows of embeddings without a
+    token.
 
     Raises:
         ModelError: The tokens are not some of the original's in the same order.

@@ -127,8 +127,7 @@ def check_rows(table: TokenTable, rows: int) -> None:
 def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:
     """Return how many bytes of text each token stands for, by id; special ones none.
 
-    Returns:
-        int64; None if the names of the tokens do not tell.
+    The result is None if the names of the tokens do not tell.
     """
     try:
         pieces = definition_of(tokenizer).pieces
@@ -140,12 +139,9 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:
 def closed_costs(costs: np.ndarray, table: TokenTable) -> tuple[np.ndarray, np.ndarray]:
     """Raise the costs of tokens to the costs of the tokens that are merged from them.
 
-    `costs` are by id.
-
-    Returns:
-        The costs, infinite for tokens that must be kept, and the other tokens in the
-        order in which they can be removed: ascending costs, and of equal costs the
-        tokens that depend on others first. What remains is closed at any point.
+    Return the costs by id, infinite for tokens that must be kept, and the other tokens
+    in the order in which they can be removed: ascending costs, and of equal costs the
+    tokens that depend on others first. What remains is closed at any point.
     """
     closed = costs.astype(np.float64)
     closed[list(table.fixed)] = np.inf
