@@ -75,8 +75,7 @@ class ThreadedEngine(Protocol):
 class EngineThreadClient:
     """A client of an engine in a thread of this process.
 
-    Args:
-        make_engine: Makes the engine, which passes its events to the given function.
+    `make_engine` makes the engine, which passes its events to the given function.
     """
 
     def __init__(

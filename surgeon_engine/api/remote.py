@@ -59,11 +59,8 @@ class RemoteEngine:
     Commands that are sent without a connection are sent when there is one again. All
     methods must be called from one thread, except `reconnect`.
 
-    Args:
-        computer: The computer.
-        ssh: The program and its options.
-        retry_seconds: The times to wait before each further attempt; None:
-            `RETRY_SECONDS`.
+    `ssh` is the program with its options, `retry_seconds` the times to wait before each
+    further attempt; None: `RETRY_SECONDS`.
     """
 
     def __init__(

@@ -309,9 +309,8 @@ class RunFolder:
     def log_lines(self, start: int = 0) -> Iterator[bytes]:
         """Yield the lines of the log after its header.
 
-        Args:
-            start: The offset of a line, in bytes, that follows the header; 0: the
-                header is checked, and all lines follow.
+        `start` is the offset of a line, in bytes, that follows the header; 0: the
+        header is checked, and all lines follow.
 
         Raises:
             OtherVersionError: The log has another version.

@@ -92,9 +92,7 @@ class ModelProcess(JsonProcess[Returned | Refused]):
     Models run in separate processes so that the memory of one is not counted with the
     other's, and so that they do not share an allocator.
 
-    Args:
-        source: The model, as named in error messages.
-        command: The program and its arguments.
+    Error messages name its `source`.
     """
 
     def __init__(self, source: str, command: Sequence[str]) -> None:

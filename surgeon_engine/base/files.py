@@ -223,11 +223,8 @@ def to_trash(path: Path) -> bool:
 def remove_leftovers(folder: Path, name: str = "") -> None:
     """Remove temporary files and folders of dead processes.
 
-    Files of processes that cannot be seen from here stay: these may be alive.
-
-    Args:
-        folder: where they are; it need not exist.
-        name: name of the file or folder that they would have become; empty: any.
+    Files of processes that cannot be seen from here stay: these may be alive. The
+    folder need not exist. They would have become `name`; empty: anything.
     """
     for path in _hidden(folder):
         match = _TEMPORARY.fullmatch(path.name)

@@ -32,10 +32,8 @@ def sealed_json(
 ) -> bytes:
     """Return values as a JSON object whose first field is the checksum of the rest.
 
-    Args:
-        value: The struct or mapping; it is not empty.
-        version: Version of the format; one of `versions`.
-        indent: Spaces of each level; 0: one line.
+    They are not empty. The version is one of `versions`. Without `indent`, all is in
+    one line.
     """
     encoded = b'{"version":%d,%s' % (version, encode_json(value)[1:])
     rest = msgspec.json.format(encoded, indent=indent)[1:]

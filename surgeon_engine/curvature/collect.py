@@ -289,16 +289,10 @@ def _numbers(request: CurvatureRequest) -> Tensor:
 def _head_gradients(
     request: CurvatureRequest, tokens: Tensor, hidden: Tensor, numbers: Tensor
 ) -> list[Tensor]:
-    """Return the gradient of the loss of a batch by the input of the head.
+    """Return gradients of the loss of a batch by the input of the head.
 
-    Args:
-        request: says how labels are chosen.
-        tokens: windows x length.
-        hidden: windows x length x hidden.
-        numbers: draw the labels, windows x draws x length.
-
-    Returns:
-        For each draw of the labels: windows x length x hidden.
+    There is one for each draw of the labels: windows x length x hidden. `numbers` draw
+    the labels, windows x draws x length.
     """
     hidden.requires_grad_()
     found = [torch.zeros_like(hidden) for _ in range(request.backwards)]

@@ -59,10 +59,8 @@ _OUTPUT_BYTES = 8_000
 class RunWatch:
     """Follow a run. `handle` may be called from another thread.
 
-    Args:
-        run: The run.
-        offset: The bytes of its log to leave out.
-        cancel_seconds: After which a run that ignores a cancel is killed.
+    `offset` bytes of its log are left out. After `cancel_seconds`, a run that ignores a
+    cancel is killed.
     """
 
     def __init__(
@@ -177,11 +175,7 @@ class RunWatch:
 class RunFollower:
     """Start a run if that is asked for, and send its events until it ends.
 
-    Args:
-        command: Says which run.
-        send: Called with each event.
-        start: Starts the process of a run.
-        cancel_seconds: See `RunWatch`.
+    `cancel_seconds` are as in `RunWatch`.
     """
 
     def __init__(

@@ -55,9 +55,7 @@ def nats_of_text(nats: Tensor, lengths: Tensor) -> Tensor:
 def bytes_of(windows: Tensor, lengths: Tensor) -> Tensor:
     """Return the bytes of each predicted token: windows x (length - 1), int64.
 
-    Args:
-        windows: windows x length.
-        lengths: bytes of each token, by its number; larger numbers have none.
+    `lengths` are the bytes of each token, by its number; larger numbers have none.
     """
     labels = windows[:, 1:]
     is_known = labels < len(lengths)

@@ -22,10 +22,6 @@ class RunSamples:
 
     The tokens are the most likely ones, so that nothing is drawn and the result of the
     run is the same as without samples. A sample that fails is reported and left out.
-
-    Args:
-        state: the model, which changes between the samples.
-        context: receives the samples.
     """
 
     def __init__(self, state: PruningState, context: RunContext) -> None:

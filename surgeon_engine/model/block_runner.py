@@ -345,10 +345,8 @@ def _replaced(
 ) -> Iterator[None]:
     """Let modules have another function for the length of a block of code.
 
-    Args:
-        modules: they do not have one of their own under this name.
-        name: `forward`, or `_compiled_call_impl`, which is called without hooks.
-        function: the other one.
+    They do not have one of their own under the name: `forward`, or
+    `_compiled_call_impl`, which is called without hooks.
     """
     modules = tuple(modules)
     for module in modules:

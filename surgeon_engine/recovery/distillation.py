@@ -235,8 +235,7 @@ class _Distillation:
     def _steps(self, first: int) -> Iterator[int]:
         """Make one step after the other; yield how many are done.
 
-        Args:
-            first: The steps of an interrupted training, which are not made again.
+        The `first` ones, of an interrupted training, are not made again.
         """
         generator = torch.Generator().manual_seed(self._seed)
         order: list[int] = []

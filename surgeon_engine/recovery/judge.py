@@ -48,9 +48,7 @@ class Judge:
 class KeptText:
     """Keeps the original's hidden states on a text for later runs.
 
-    Args:
-        runs: Holds the measurements.
-        original: The key without a text.
+    `original` is the key without a text.
     """
 
     runs: Kept

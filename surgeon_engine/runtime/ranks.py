@@ -65,8 +65,7 @@ def are_given() -> bool:
 def begin(*, uses_gpu: bool) -> None:
     """Connect this process with the others that torchrun has started.
 
-    Args:
-        uses_gpu: compute on the GPU that is this process's own, if there are GPUs.
+    With `uses_gpu`, it has a GPU of its own, if there are GPUs.
 
     Raises:
         ConfigError: this machine has fewer GPUs than processes.

@@ -45,8 +45,7 @@ class Batches:
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the rows of all windows in their order.
 
-        Args:
-            parts: the rows of each batch of this process.
+        `parts` are the rows of each batch of this process.
         """
         if ranks.size() == 1:
             return torch.cat([*parts])
@@ -65,9 +64,7 @@ class Batches:
     ) -> tuple[Tensor, list[Tensor]]:
         """Divide some windows evenly; return the share of this process, and its rows.
 
-        Args:
-            chosen: the numbers of the windows.
-            rows: the rows of each batch of this process; they go where they are needed.
+        The rows of each batch of this process go where they are needed.
         """
         found: list[Tensor] = []
         for place, window in enumerate(chosen):
@@ -104,12 +101,8 @@ def divided(
 ) -> Iterator[tuple[_T, _R]]:
     """Yield each item with a result, which one process computes and passes on.
 
-    Items at places that follow each other are computed at the same time.
-
-    Args:
-        items: the same in all processes.
-        place: the number of an item's block or layer.
-        work: returns the result of an item.
+    The items are the same in all processes. Those at places that follow each other are
+    computed at the same time; a place is the number of an item's block or layer.
     """
     if ranks.size() == 1:
         for item in items:

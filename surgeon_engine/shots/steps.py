@@ -71,9 +71,8 @@ class Steps:
     def take(self, removed: int) -> None:
         """Advance by the current step.
 
-        Args:
-            removed: the weights removed in all. If some are new, the remaining ones
-                have another curvature, and a step may now remove something else.
+        `removed` are the weights removed in all. If some are new, the remaining ones
+        have another curvature, and a step may now remove something else.
         """
         after = replace(self._saved, done=self._at.done + self._at.step)
         if removed > after.removed:
@@ -83,10 +82,9 @@ class Steps:
     def undo(self, removed: int, *, is_final: bool = True) -> None:
         """Shorten the next step after a rollback.
 
-        Args:
-            removed: the weights removed after the step; 0: unknown. Every target
-                from this number to the rejected one removes the same.
-            is_final: a resumed run does not try the step again, either.
+        `removed` are the weights removed after the step; 0: unknown. Every target from
+        this number to the rejected one removes the same. If it `is_final`, a resumed
+        run does not try the step again, either.
         """
         asked = self._goal.asked(self.share)
         # A target in bytes is reached by more removals than it asks for.

@@ -67,9 +67,7 @@ class Axis:
 def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, ...]:
     """Return a job for each combination of values; the last setting varies fastest.
 
-    Args:
-        config: the job.
-        settings: each with its values, such as "pruning.sparsity=0.1,0.2".
+    A setting has its values, such as "pruning.sparsity=0.1,0.2".
 
     Raises:
         ConfigError: there is no such setting, it cannot have such a value, or several

@@ -196,11 +196,7 @@ def tokens_per_step(acceptance: float, drafted: int) -> float:
 
     The sum of the powers of the acceptance from 0 on, which assumes that all drafted
     tokens are accepted with the same probability (Leviathan et al., arXiv 2211.17192,
-    equation 1).
-
-    Args:
-        acceptance: the mean of the sum of min(p, q).
-        drafted: tokens that are drafted for a step.
+    equation 1). `acceptance` is the mean of the sum of min(p, q).
     """
     return sum(acceptance**power for power in range(drafted + 1))
 

@@ -62,9 +62,8 @@ class FileTensor:
     def columns_of(self, values: Tensor) -> Tensor:
         """Return the values of the columns in the file, from the values of all columns.
 
-        Args:
-            values: a number for each column, or for each pair of columns. Entries
-                after the last column are left out; added columns get 0.
+        `values` has a number for each column, or for each pair of columns. Entries
+        after the last column are left out; added columns get 0.
         """
         last = self.source.whole.ndim - 1
         kept = self.source.kept[last] if len(self.source.kept) > last else None
@@ -77,8 +76,7 @@ class FileTensor:
     def mean_squares(self, values: Tensor) -> Tensor:
         """Return the mean squares of the columns in the file, one row for each expert.
 
-        Args:
-            values: one for each column of a matrix, or such a row for each expert.
+        `values` has one for each column of a matrix, or such a row for each expert.
         """
         if values.ndim == 1:
             return self.columns_of(values).unsqueeze(0)

@@ -34,12 +34,7 @@ _NO_TEXT = re.compile("([\udc80-\udcff]+)")
 
 
 class Recoding:
-    """The tokens of an original tokenizer in the tokens of a trimmed one.
-
-    Args:
-        original: The original tokenizer.
-        trimmed: The same with fewer tokens; see `trimmed_tokenizer`.
-    """
+    """The tokens of a tokenizer in the tokens of its `trimmed_tokenizer`."""
 
     def __init__(
         self, original: PreTrainedTokenizerBase, trimmed: PreTrainedTokenizerBase

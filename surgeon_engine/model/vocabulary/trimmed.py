@@ -28,10 +28,8 @@ def trimmed_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Return a tokenizer with the kept tokens alone.
 
-    Args:
-        tokenizer: The original, which stays as it is.
-        kept: The ids of the kept tokens in ascending order; the new id of a token is
-            its place. Ids beyond the tokenizer's may follow.
+    The original stays as it is. `kept` are ids in ascending order; the new id of a
+    token is its place. Ids beyond the tokenizer's may follow.
 
     Raises:
         ConfigError: The tokenizer is of a kind that cannot be trimmed, or its ids have

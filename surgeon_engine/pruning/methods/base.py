@@ -73,7 +73,5 @@ class MatrixMethod(PruningMethod, Protocol):
     def pattern_costs(self, layer: MeasuredLayer, pattern: NM) -> tuple[Tensor, Tensor]:
         """Return the cheapest way to remove weights of each group (`costs`).
 
-        Args:
-            layer: The layer.
-            pattern: How many of how many weights are kept.
+        The pattern says how many of how many weights are kept.
         """

@@ -42,10 +42,7 @@ class Unit(Protocol):
     ) -> Removals | ElementCosts:
         """Return the removable candidates in the order of their costs.
 
-        Args:
-            measured: what the method needs of the measured layer.
-            before: the candidates removed before, bool; they come first.
-            pruning: the settings.
+        Those removed `before`, bool, come first.
         """
 
     def updated(
@@ -57,18 +54,15 @@ class Unit(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Return W of the measured layer after a removal and the update of the rest.
 
-        The other layers lose the weights of `zeros`, and are not updated.
+        The other layers lose the weights of `zeros`, and are not updated. Return the
+        removed candidates, too, bool. W is empty if no other weight changes.
 
         Args:
-            measured: what the method needs of the measured layer, with `before`
-                removed.
+            measured: what the method needs of the measured layer, without `before`.
             before: the candidates removed before, bool.
             after: the candidates to be removed, including `before`. A method
                 that chooses during its update may remove as many others.
             pruning: the settings.
-
-        Returns:
-            W, and the removed candidates, bool. W is empty if no other weight changes.
         """
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
