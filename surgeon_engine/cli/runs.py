@@ -23,7 +23,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.api.config.sweep import Variation, variations
+from surgeon_engine.api.config.sweep import Variation, combinations, parse_axis
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
@@ -193,7 +193,7 @@ def sweep(
     """
     found = [
         Variation(each.name, with_paths_from(job.parent, each.config))
-        for each in variations(read_config(job), settings)
+        for each in combinations(read_config(job), [parse_axis(x) for x in settings])
     ]
     for each in found:
         each.config.check_consistency()

@@ -64,18 +64,6 @@ class Axis:
         return f"{self.part}.{self.setting}"
 
 
-def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, ...]:
-    """Return a job for each combination of values; the last setting varies fastest.
-
-    A setting has its values, such as "pruning.sparsity=0.1,0.2".
-
-    Raises:
-        ConfigError: there is no such setting, it cannot have such a value, or several
-            runs would write to one folder.
-    """
-    return combinations(config, [_axis(text) for text in settings])
-
-
 def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ...]:
     """Return a job for each combination of values; the last axis varies fastest.
 
@@ -118,7 +106,12 @@ def _check_destinations(found: Sequence[Variation]) -> None:
             )
 
 
-def _axis(text: str) -> Axis:
+def parse_axis(text: str) -> Axis:
+    """Parse a setting with its values, such as "pruning.sparsity=0.1,0.2".
+
+    Raises:
+        ConfigError: there is no such setting, or it cannot have such a value.
+    """
     name, equals, values = text.partition("=")
     part, _, setting = name.strip().partition(".")
     if not equals or not setting:

@@ -10,7 +10,12 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_engine.api.config.sweep import MAX_RUNS, Variation, variations
+from surgeon_engine.api.config.sweep import (
+    MAX_RUNS,
+    Variation,
+    combinations,
+    parse_axis,
+)
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_name, check_path
@@ -74,13 +79,13 @@ def test_message_with_a_long_setting_is_cut():
 def test_sweep_is_counted_before_it_is_expanded():
     seeds = "calibration.seed=" + ",".join(map(str, range(MAX_RUNS + 1)))
     with pytest.raises(ConfigError, match="1,001 runs"):
-        variations(surgeon_job(), [seeds])
+        combinations(surgeon_job(), [parse_axis(seeds)])
     others = [
         f"calibration.{x}=" + ",".join(map(str, range(8, 428)))
         for x in ("seed", "windows", "window_length")
     ]
     with pytest.raises(ConfigError, match="74,088,000 runs"):
-        variations(surgeon_job(), others)
+        combinations(surgeon_job(), list(map(parse_axis, others)))
 
 
 def test_folders_of_long_variations_differ_and_are_short():

@@ -7,10 +7,14 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.sweep import Axis, combinations, variations
+from surgeon_engine.api.config.sweep import Axis, combinations, parse_axis
 from surgeon_engine.base.errors import ConfigError
 
 JOB = RunConfig(pruning=PruningConfig(sparsity=0.3))
+
+
+def variations(job, settings):
+    return combinations(job, [parse_axis(text) for text in settings])
 
 
 def test_each_value_is_a_job():
