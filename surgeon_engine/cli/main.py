@@ -394,7 +394,3 @@ def serve() -> None:
     from surgeon_engine.server import serve_standard_streams
 
     serve_standard_streams(output)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
