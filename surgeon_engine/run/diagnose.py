@@ -160,7 +160,7 @@ def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
     each = {x.name: x.count(removed) * is_coupled for x, removed in unit.zeros(one)}
     layers = tuple(
         DiagnosedLayer(
-            x.name, x.block, x.kind, x.rows, x.columns, x.weights, each[x.name]
+            x.name, x.block, x.kind, x.rows, x.columns, x.weights, each=each[x.name]
         )
         for x in unit.layers
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from surgeon_engine.api.config.pruning import SPARSE, PruningConfig, Structure
@@ -112,15 +113,7 @@ def _arrays(cost, weights, is_row):
 
 
 def _layer(layer: LayerSummary, each: int = 0) -> DiagnosedLayer:
-    return DiagnosedLayer(
-        layer.name,
-        layer.block,
-        layer.kind,
-        layer.rows,
-        layer.columns,
-        layer.weights,
-        each,
-    )
+    return DiagnosedLayer(**msgspec.structs.asdict(layer), each=each)
 
 
 def _atom(pruning: PruningConfig) -> int:

@@ -18,19 +18,14 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.messages.run import Routing
+from surgeon_engine.api.messages.sources import LayerSummary
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
 
 
-class DiagnosedLayer(msgspec.Struct, frozen=True):
+class DiagnosedLayer(LayerSummary, frozen=True):
     """A layer that loses weights with the removals of a unit."""
 
-    name: str
-    block: int
-    kind: str
-    rows: int
-    columns: int
-    weights: int  # bias included
     each: int = 0  # weights in one group; 0: see the array `weights`
 
 
