@@ -69,7 +69,6 @@ class RunsController(QObject):
     opened = Signal()  # an earlier run is shown
     held_elsewhere = Signal(object, object)  # RunRecord; Holder, on another computer
     replace_asked = Signal(str, object)  # question, what to do after yes
-    duplicated = Signal()  # the draft has the settings of an earlier run
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -123,8 +122,7 @@ class RunsController(QObject):
         """Load the settings of a run into the draft."""
         record = self.state.record(folder)
         if record is not None and record.config is not None:
-            self._session.draft.load(record.config)
-            self.duplicated.emit()
+            self._session.use_job(record.config)
 
     def reopen(self, folder: str) -> None:
         """Open a run with all its charts."""

@@ -61,6 +61,7 @@ class Session(QObject):
     events_arrived = Signal(object)  # list[Envelope]
     request_ended = Signal(object, object)  # RequestKind, Request
     run_ended = Signal(object)  # RunState
+    job_reused = Signal()  # the draft has the settings of a run
 
     def __init__(
         self,
@@ -196,9 +197,14 @@ class Session(QObject):
 
     @Slot()
     def use_settings(self) -> None:
-        """Make the settings of the earlier run that is shown the draft."""
+        """Make the settings of the run that is shown the draft."""
         if (config := self.state.shown_run.config) is not None:
-            self.draft.load(config)
+            self.use_job(config)
+
+    def use_job(self, config: RunConfig) -> None:
+        """Make the settings of a run the draft, or some like them."""
+        self.draft.load(config)
+        self.job_reused.emit()
 
     @Slot()
     def close_opened_run(self) -> None:

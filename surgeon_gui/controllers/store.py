@@ -26,6 +26,7 @@ class Store(QObject):
     """Hold the state, say when it has changed, send commands to the engine."""
 
     changed = Signal()
+    noted = Signal(str, str)  # a sentence, the path of the file that it is about
 
     def __init__(self, engine: EngineThread, state: AppState, parent: QObject) -> None:
         super().__init__(parent)

@@ -287,26 +287,21 @@ class MainWindow(QMainWindow):
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
         self._desktop_integration.noted.connect(self._log.note)
-        head.pause_clicked.connect(self.session.pause_or_resume)
-        head.stop_clicked.connect(self.session.stop_and_keep)
         head.cancel_asked.connect(actions.cancel)
-        head.again_clicked.connect(self.session.use_settings)
-        head.again_clicked.connect(partial(self.places.open, Place.NEW))
         head.try_clicked.connect(self._on_try_clicked)
-        head.smaller_clicked.connect(partial(self._prepare_next, is_smaller=True))
-        head.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))
-        details.settings_used.connect(partial(self.places.open, Place.NEW))
+        head.smaller_clicked.connect(partial(actions.prepare_next, is_smaller=True))
+        head.gentler_clicked.connect(partial(actions.prepare_next, is_smaller=False))
+        self.session.job_reused.connect(partial(self.places.open, Place.NEW))
         details.discard_clicked.connect(self._on_discard_clicked)
         details.save.saved.connect(self._note_bar.show_note)
         head.lm_studio_clicked.connect(actions.add_to_lm_studio)
         actions.copying.connect(lambda now: head.show_copying(is_copying=now))
-        for each in (actions, self.runs.reports, self.new, self._log):
-            each.saved.connect(self._on_saved)
+        self.session.store.noted.connect(self._on_saved)
+        self._log.saved.connect(self._on_saved)
         actions.started.connect(self.runs.runs.forget_opening)
         actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
-        self.runs.runs.duplicated.connect(partial(self.places.open, Place.NEW))
         self.places.chosen.connect(self._on_place_chosen)
         for left in (self.places.left, self.runs.currentChanged):
             left.connect(self._note_bar.hide)
@@ -347,7 +342,7 @@ class MainWindow(QMainWindow):
         recent.job_chosen.connect(self.new.run_page.load_job)
         recent.run_chosen.connect(self.runs.runs.reopen)
         recent.model_chosen.connect(self.new.model_card.choose)
-        self.new.job_used.connect(recent.remember_job)
+        self.new.run_page.job_used.connect(recent.remember_job)
         self._computers.fetched.connect(self._on_run_fetched)
 
     def _reset_size(self) -> None:
@@ -395,10 +390,6 @@ class MainWindow(QMainWindow):
         self.places.open(Place.PLAYGROUND)
         self._playground.use_run()
         self._playground.generate()
-
-    def _prepare_next(self, *, is_smaller: bool) -> None:
-        self._run_actions.prepare_next(is_smaller=is_smaller)
-        self.places.open(Place.NEW)
 
     @Slot()
     def _on_discard_clicked(self) -> None:

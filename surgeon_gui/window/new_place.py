@@ -40,8 +40,6 @@ class NewPlace(QStackedWidget):
     """Create the pages of the draft, and connect them."""
 
     asked_to_open = Signal()  # something in this place should be seen
-    job_used = Signal(str)  # the file was loaded or saved
-    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(
         self, session: Session, settings: Settings, actions: Mapping[str, QAction]
@@ -83,8 +81,6 @@ class NewPlace(QStackedWidget):
         self._model_page.source_entered.connect(card.choose)
         self._empty.sample_clicked.connect(self._on_sample_clicked)
         self._empty.source_chosen.connect(card.choose)
-        self.run_page.job_used.connect(self.job_used)
-        self.run_page.saved.connect(self.saved)
         for name, slot in (
             ("open_folder_action", card.ask_for_folder),
             ("open_gguf_action", card.ask_for_gguf),

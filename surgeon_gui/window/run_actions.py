@@ -39,7 +39,6 @@ class RunActions(QObject):
 
     started = Signal()
     copying = Signal(bool)  # the file to LM Studio
-    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(
         self,
@@ -120,7 +119,7 @@ class RunActions(QObject):
     def prepare_next(self, *, is_smaller: bool) -> None:
         """Make the job of the run the draft, with a smaller target or a gentler one."""
         if (config := self._session.state.shown_run.config) is not None:
-            self._session.draft.load(with_step(config, is_smaller=is_smaller))
+            self._session.use_job(with_step(config, is_smaller=is_smaller))
 
     @Slot(str)
     def add_to_lm_studio(self, file: str) -> None:
@@ -149,7 +148,7 @@ class RunActions(QObject):
             return
         text = tr("Added to LM Studio: {path}.")
         text = text.format(path=with_tilde(found))
-        self.saved.emit(text, str(found))
+        self._session.store.noted.emit(text, str(found))
 
 
 def _added(

@@ -66,7 +66,7 @@ KL = {
 
 def show(page, run, now=100.0):
     """Show a run on its page."""
-    session = page.details._session
+    session = page.session
     state = replace(session.state, run=run, engine=Engine.READY, machine=machine())
     session.store.state = state
     page.show_state(state, now)

@@ -58,7 +58,6 @@ class Reports(QObject):
     """
 
     written = Signal(str, str)  # folder of the run, path of its report
-    saved = Signal(str, str)  # a sentence, the path: a report that the user asked for
 
     def __init__(self, session: Session, runs: RunsController, window: QWidget) -> None:
         super().__init__(session)
@@ -145,7 +144,7 @@ class Reports(QObject):
             if report.is_asked:
                 text = tr("The report was saved to {path}.")
                 text = text.format(path=with_tilde(report.path))
-                self.saved.emit(text, str(report.path))
+                self._session.store.noted.emit(text, str(report.path))
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)

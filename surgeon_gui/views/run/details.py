@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QSize, Signal, Slot
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 from typing_extensions import override
@@ -45,21 +45,18 @@ class RunDetails(QWidget):
 
     layers_clicked = Signal()
     discard_clicked = Signal()
-    settings_used = Signal()
     opened = Signal(QWidget)  # a section, by the user
 
     def __init__(
         self, session: Session, report_row: QWidget, question: ReplaceQuestion
     ) -> None:
         super().__init__()
-        self._session = session
         self._state, self._now = session.state, 0.0
         self._shown: tuple[str, bool] | None = None  # the run, and whether it is busy
         self.course = CourseView()
         self._report = ReportSection(report_row)
         self.save = SaveSection(session, question)
-        self._settings = SettingsSection()
-        self._settings.used.connect(self._on_settings_used)
+        self._settings = SettingsSection(session)
         self._sections: dict[str, QWidget] = {
             "course": self.course,
             "report": card(self._report, margin=ROOM),
@@ -137,11 +134,6 @@ class RunDetails(QWidget):
         if self._links[name].isChecked():
             self.opened.emit(self._sections[name])
 
-    @Slot()
-    def _on_settings_used(self) -> None:
-        self._session.use_settings()
-        self.settings_used.emit()
-
 
 class LinkRow(QWidget):
     """Links in one line, or in two where there is no room for that."""
@@ -190,15 +182,13 @@ class ReportSection(QWidget):
 class SettingsSection(QWidget):
     """The settings of a run, and a button that copies them to the next one."""
 
-    used = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
         self.setObjectName("run_settings")
         self._config: object = None
         self._groups: list[QWidget] = []
         self._columns = tuple(in_column(STRETCH, spacing=ROOM) for _ in range(2))
-        use = button("copy_settings_button", self.used)
+        use = button("copy_settings_button", session.use_settings)
         columns = in_row(*((each, 1) for each in self._columns), spacing=ROOM)
         vertical(self, row_of(use), columns, spacing=ROOM)
 

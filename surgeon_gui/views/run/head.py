@@ -14,6 +14,7 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.lm_studio import models_folder
 from surgeon_gui.base.theme import GAP, TITLE
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import bars, result_text
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState
@@ -64,17 +65,14 @@ class RunHead(QWidget):
     """Title, time and controls of a run; or verdict, summary and what to do next."""
 
     back_clicked = Signal()
-    pause_clicked = Signal()
-    stop_clicked = Signal()
     cancel_asked = Signal()
     resume_clicked = Signal()
-    again_clicked = Signal()
     try_clicked = Signal()
     smaller_clicked = Signal()
     gentler_clicked = Signal()
     lm_studio_clicked = Signal(str)  # the file
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
         self._run = RunState()  # the run shown
         self._is_told = False  # the bar of errors says why it failed
@@ -90,8 +88,8 @@ class RunHead(QWidget):
         self._files: list[ElidedLink] = []
         self._places = in_column(spacing=0)
         self._warning = warning_label("run_warning")
-        self._controls = self._running_buttons()
-        self._outcome = OutcomeButtons(self)
+        self._controls = self._running_buttons(session)
+        self._outcome = OutcomeButtons(self, session)
         self._grid = in_grid(self, wide=0)
         self._grid.addLayout(in_row(self._back, (self._crumb, 1)), 0, 0, 1, 2)
         self._grid.addLayout(in_row(self._dot, (self._title, 1)), 1, 0)
@@ -101,8 +99,8 @@ class RunHead(QWidget):
         self._is_narrow = True
         self._place_buttons(is_narrow=False)
 
-    def _running_buttons(self) -> QWidget:
-        slots = (self.pause_clicked, self.stop_clicked, self.cancel_asked)
+    def _running_buttons(self, session: Session) -> QWidget:
+        slots = (session.pause_or_resume, session.stop_and_keep, self.cancel_asked)
         self._buttons = {
             name: button(f"{name}_button", slot)
             for name, slot in zip(_LABELS, slots, strict=True)
@@ -222,11 +220,11 @@ class RunHead(QWidget):
 class OutcomeButtons(QWidget):
     """The actions for a run that has ended; one button at most is green."""
 
-    def __init__(self, head: RunHead) -> None:
+    def __init__(self, head: RunHead, session: Session) -> None:
         super().__init__()
         self._run = RunState()  # the run shown
         self._resume = button("run_resume_button", head.resume_clicked)
-        self._again = button("run_again_button", head.again_clicked)
+        self._again = button("run_again_button", session.use_settings)
         self._gentler = button("run_gentler_button", head.gentler_clicked)
         self._smaller = button("run_smaller_button", head.smaller_clicked)
         self._open = button("run_folder_button", self._open_folder)

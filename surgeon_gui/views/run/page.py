@@ -40,7 +40,7 @@ class RunPage(QWidget):
         super().__init__()
         self.setObjectName("run_page")
         self._run = RunState()
-        self.head = RunHead()
+        self.head = RunHead(session)
         self._bar = ProgressBar("run_progress_bar", tr("Progress"))
         self._bars = OutcomeBars(session)
         self._loss = LossView(session)

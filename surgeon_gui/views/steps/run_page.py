@@ -44,7 +44,6 @@ class RunSettingsPage(Page):
     step = Step.RUN
 
     job_used = Signal(str)  # the file was loaded or saved
-    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -116,7 +115,7 @@ class RunSettingsPage(Page):
         self.session.draft.set_job_file(path)
         self.job_used.emit(path)
         text = tr("The job was saved to {path}.").format(path=with_tilde(path))
-        self.saved.emit(text, path)
+        self.session.store.noted.emit(text, path)
 
     @Slot(str)
     def load_job(self, path: str) -> None:

@@ -14,6 +14,7 @@ def page(qtbot, session):
     qtbot.addWidget(host)
     column = QVBoxLayout(host)
     made = RunPage(session, ReportRow(), ReplaceQuestion(host))
+    made.session = session
     column.addWidget(made)
     host.resize(1100, 900)
     host.show()

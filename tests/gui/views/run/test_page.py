@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import rate_of
+from surgeon_engine.api.messages.commands import Pause, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import ResumePoint
@@ -80,7 +81,7 @@ def test_run_in_progress_has_its_time_and_its_controls(page):
 def test_run_in_progress_has_its_place_in_the_queue(page):
     show(page, RUNNING)
     assert shown(page, "run_name") == ""
-    state = page.details._session.state
+    state = page.session.state
     page.show_state(state, 60.0, "2 of 3 in the queue")
     assert shown(page, "run_name") == "2 of 3 in the queue"
     page.show_state(replace(state, run=finished()), 60.0, "")
@@ -91,7 +92,7 @@ def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
     read = replace(RUNNING, log_bytes=1000)
     show(page, read, now=60.0)
     counts = shown(page, "run_time")
-    waiting = replace(page.details._session.state, engine=Engine.STARTING)
+    waiting = replace(page.session.state, engine=Engine.STARTING)
     page.show_state(waiting, 61.0)
     before = shown(page, "run_time"), shown(page, "part_measure_time")
     page.show_state(waiting, 75.0)
@@ -155,14 +156,16 @@ def test_tab_passes_the_page_itself_which_scrolls_by_keys(qtbot, page):
         assert area not in reached
 
 
-def test_buttons_tell_what_the_user_wants(page):
+def test_buttons_do_what_the_user_wants(page, session, monkeypatch):
     heard = []
-    for name in ("pause_clicked", "stop_clicked", "cancel_asked", "back_clicked"):
-        getattr(page.head, name).connect(lambda name=name: heard.append(name))
+    monkeypatch.setattr(session.store, "send", heard.append)
+    page.head.cancel_asked.connect(lambda: heard.append("cancel"))
+    page.head.back_clicked.connect(lambda: heard.append("back"))
     show(page, RUNNING)
     for name in ("pause", "stop", "cancel", "run_back"):
         click(page, f"{name}_button")
-    assert heard == ["pause_clicked", "stop_clicked", "cancel_asked", "back_clicked"]
+    commands = [Pause(run=RUNNING.run), StopAndKeep(run=RUNNING.run)]
+    assert heard == [*commands, "cancel", "back"]
     show(page, replace(RUNNING, status=Status.CANCELLING))
     for name in ("pause", "stop", "cancel"):
         assert not is_on(page, f"{name}_button")
@@ -534,6 +537,6 @@ def test_settings_of_a_run_can_be_used_for_the_next_one(page, session):
     settle()
     assert "30 %" in facts(page, "run_settings")
     used = []
-    page.details.settings_used.connect(lambda: used.append(session.state.config))
+    session.job_reused.connect(lambda: used.append(session.state.config))
     click(page, "copy_settings_button")
     assert used == [CONFIG]
