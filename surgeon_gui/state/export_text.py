@@ -42,7 +42,7 @@ class SpeedCell:
     """One cell of the speed table."""
 
     value: str
-    below: str = ""  # second line, in a smaller font
+    below: str  # second line, in a smaller font
 
 
 SpeedRow = tuple[SpeedCell, ...]  # metric and unit, original, pruned, ratio

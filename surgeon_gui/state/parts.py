@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.target_size import prunable_weights
+from surgeon_gui.base.latest import latest
 from surgeon_gui.state import eta
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
@@ -37,6 +38,7 @@ _COUNTED = (
     Stage.DISTILLATION,
     Stage.EXPORT,
 )
+_goal_of = latest(goal_or_none)  # of the run in progress, at each of its events
 
 
 def removed_count(run: RunState) -> int:
@@ -52,17 +54,17 @@ def removed_count(run: RunState) -> int:
         if are_zeros:
             return round(last.sparsity * prunable_weights(pruning, run.model))
         return run.model.parameters - last.parameters
-    goal = goal_or_none(run.config, run.model)
+    goal = _goal_of(run.config, run.model)
     if goal is None:
         return 0
     return goal.removed if are_zeros else goal.removed + goal.of_tokens
 
 
-def parts_of(run: RunState, now: float, removed: int = 0) -> tuple[PartView, ...]:
-    """Return the parts of a run at a time; `removed`: parameters that it removes."""
+def parts_of(run: RunState, now: float) -> tuple[PartView, ...]:
+    """Return the parts of a run at a time."""
     if run.config is None:
         return ()
-    seconds = _seconds(run, now)
+    seconds, removed = _seconds(run, now), removed_count(run)
     current = _current(run)
     ahead = _ahead(run, current)
     are_zeros = leaves_zeros(run.config)

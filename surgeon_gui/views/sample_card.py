@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel
 from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_text import SamplePair, sample_pair
+from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.widgets.controls import heading, line_label, text_label
 
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -24,7 +24,6 @@ class SampleCard(QFrame):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setProperty("card", "true")
-        self._shown: SamplePair | None = None
         self._prompt = text_label(quiet=True, name=f"{name}_sample_prompt")
         self._when = line_label(quiet=True)
         self._original, self._pruned = text_label(), text_label()
@@ -54,9 +53,6 @@ class SampleCard(QFrame):
     def show_run(self, run: RunState) -> None:
         """Show the samples of a run."""
         pair = sample_pair(run)
-        if pair == self._shown:
-            return
-        self._shown = pair
         self.setVisible(pair is not None)
         if pair is None:
             return

@@ -16,16 +16,12 @@ class Facts(QWidget):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setObjectName(name)
-        self._shown: tuple[tuple[str, str], ...] = ()
         self._rows: list[tuple[QLabel, QLabel]] = []
         self._layout = in_grid(self, wide=1, beside=2 * GAP, below=GAP // 2)
         self.hide()
 
     def show_facts(self, facts: tuple[tuple[str, str], ...]) -> None:
         """Replace the shown facts."""
-        if facts == self._shown:
-            return
-        self._shown = facts
         while len(self._rows) < len(facts):
             self._add_row()
         for row, (name_label, value_label) in enumerate(self._rows):

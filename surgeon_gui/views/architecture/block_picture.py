@@ -36,27 +36,27 @@ class BlockPicture(QWidget):
         super().__init__()
         self.setObjectName("architecture_picture")
         self.setAccessibleName(tr("Blocks before and after"))
-        self._blocks: tuple[Block, ...] = ()
+        self.blocks: tuple[Block, ...] = ()
         self._selected = ""
 
     def show_blocks(self, blocks: Sequence[Block], selected: str) -> None:
         """Show `blocks`, and frame the selected layer."""
-        if (tuple(blocks), selected) == (self._blocks, self._selected):
+        if (tuple(blocks), selected) == (self.blocks, self._selected):
             return
-        self._blocks, self._selected = tuple(blocks), selected
-        self.setMinimumHeight(len(self._blocks) * (_MIN_BAR + _BAR_GAP))
+        self.blocks, self._selected = tuple(blocks), selected
+        self.setMinimumHeight(len(self.blocks) * (_MIN_BAR + _BAR_GAP))
         self.update()
 
     @override
     def sizeHint(self) -> QSize:
-        return QSize(220, len(self._blocks) * (_MAX_BAR + _BAR_GAP))
+        return QSize(220, len(self.blocks) * (_MAX_BAR + _BAR_GAP))
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
         theme = theme_of(self)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        for number, block in enumerate(self._blocks):
+        for number, block in enumerate(self.blocks):
             bar = self._bar(number)
             painter.setPen(QColor(theme.muted))
             label = QRectF(0, bar.top(), bar.left() - GAP, bar.height())
@@ -100,20 +100,20 @@ class BlockPicture(QWidget):
 
     def layer_at(self, position: QPointF) -> Layer | None:
         """Return the layer at a position, or None."""
-        for number, block in enumerate(self._blocks):
+        for number, block in enumerate(self.blocks):
             for layer, place in self._segments(self._bar(number), block):
                 if place.contains(position):
                     return layer
         return None
 
     def _bar(self, number: int) -> QRectF:
-        count = max(1, len(self._blocks))
+        count = max(1, len(self.blocks))
         left = self.fontMetrics().horizontalAdvance("000") + GAP
         pitch = min(_MAX_BAR + _BAR_GAP, self.height() / count)
         height = max(2.0, pitch - _BAR_GAP)
-        max_weights = max((block.weights for block in self._blocks), default=1)
+        max_weights = max((block.weights for block in self.blocks), default=1)
         max_width = self.width() - left - 2
-        width = max_width * self._blocks[number].weights / max(1, max_weights)
+        width = max_width * self.blocks[number].weights / max(1, max_weights)
         return QRectF(left, number * pitch + 1, width, height)
 
     def _segments(self, bar: QRectF, block: Block) -> list[tuple[Layer, QRectF]]:
@@ -137,12 +137,10 @@ class BlockCard(ChartCard):
         )
         self.picture = BlockPicture()
         self._scrolls = scrolls
-        self._blocks: tuple[Block, ...] = ()
         self.set_body(on_card(self.picture) if scrolls else self.picture)
 
     def show_blocks(self, blocks: Sequence[Block], selected: str) -> None:
         """Show `blocks`, and frame the selected layer."""
-        self._blocks = tuple(blocks)
         self.picture.show_blocks(blocks, selected)
         self.show_as_empty(not blocks)
 
@@ -152,7 +150,7 @@ class BlockCard(ChartCard):
             super().save_picture(path)
             return
         full = BlockCard(scrolls=False)
-        full.show_blocks(self._blocks, "")
+        full.show_blocks(self.picture.blocks, "")
         full.resize(max(_MIN_WIDTH, self.width()), full.sizeHint().height())
         try:
             full.grab()  # forces the layout, as it was never shown
@@ -165,7 +163,7 @@ class BlockCard(ChartCard):
         sizes = ("rows before", "rows after", "columns before", "columns after")
         header = ("block", "layer", *sizes, "weights before", "weights after")
         rows: list[tuple[object, ...]] = [header]
-        for block in self._blocks:
+        for block in self.picture.blocks:
             for layer in block.layers:
                 before, after = layer.before, layer.after
                 shapes = before.rows, after.rows, before.columns, after.columns

@@ -1,4 +1,4 @@
-"""Charts of a run: quality, costs, recovery, sparsity, memory and time."""
+"""Charts of a run that offer a choice: quality, costs; and the map of its layers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from surgeon_gui.state.charts import (
     BarUnit,
     cost_bars,
     cost_rows,
-    memory_line,
     quality_line,
-    recovery_line,
-    recovery_progress,
-    time_bars,
 )
 from surgeon_gui.state.experts import EXPERTS
 from surgeon_gui.state.quality import NAMES, Quality, measures
@@ -73,22 +69,6 @@ class QualityChart(LineChart):
         self.show_line(quality_line(self._run, self._measure.value))
 
 
-class RecoveryChart(LineChart):
-    """Distance from the original before, during and after recovery."""
-
-    def __init__(self) -> None:
-        super().__init__("recovery", tr("Recovery"), "")
-        self._run: RunState | None = None
-
-    def show_run(self, run: RunState) -> None:
-        """Show the recovery of a run."""
-        if _is_same(run, self._run, "held_out", "recovered", "stage", "done", "total"):
-            return
-        self._run = run
-        self.show_empty_text(recovery_progress(run))
-        self.show_line(recovery_line(run))
-
-
 class CostChart(BarChart):
     """Distribution of the costs in the latest shot, with the threshold."""
 
@@ -118,39 +98,6 @@ class CostChart(BarChart):
     @Slot()
     def _redraw(self) -> None:
         self.show_bars(cost_bars(self._run, self._measure.value))
-
-
-class MemoryChart(LineChart):
-    """Memory usage of the engine over time."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "memory",
-            tr("Engine memory"),
-            tr("Measured about once per second during a run."),
-        )
-        self._memory = RunState().memory
-
-    def show_run(self, run: RunState) -> None:
-        """Show the memory usage of a run."""
-        if run.memory is not self._memory:  # thousands of samples: draw only changes
-            self._memory = run.memory
-            self.show_line(memory_line(run))
-
-
-class TimeChart(BarChart):
-    """Duration of each phase, by shot."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "times",
-            tr("Time by phase"),
-            tr("Shows the duration of each phase, by shot."),
-        )
-
-    def show_run(self, run: RunState, now: float) -> None:
-        """Show the durations of a run at the time `now`."""
-        self.show_bars(time_bars(run, now))
 
 
 class LayerMap(HeatMapCard):

@@ -9,26 +9,27 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import ROOM
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.charts import has_recovery
+from surgeon_gui.state.charts import (
+    has_recovery,
+    memory_line,
+    recovery_line,
+    recovery_progress,
+    time_bars,
+)
 from surgeon_gui.state.experts import routings_of_run
-from surgeon_gui.state.parts import parts_of, removed_count
+from surgeon_gui.state.parts import parts_of
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import last_choice, steps_left_out, undone
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.experts_card import ExpertsCard
-from surgeon_gui.views.run.charts import (
-    CostChart,
-    LayerMap,
-    MemoryChart,
-    QualityChart,
-    RecoveryChart,
-    TimeChart,
-)
+from surgeon_gui.views.run.charts import CostChart, LayerMap, QualityChart
 from surgeon_gui.views.run.part_list import PartList
 from surgeon_gui.views.sample_card import SampleCard
+from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.charts.plot import PlotCard
 from surgeon_gui.widgets.controls import (
     bold,
@@ -58,8 +59,6 @@ class CourseView(QWidget):
     def __init__(self, measure: Quality = Quality.LOSS) -> None:
         super().__init__()
         self.setObjectName("course_view")
-        self._removed_of: object = None  # for which it was computed
-        self._removed = 0
         self._run, self._now = RunState(), 0.0
         self._parts = PartList()
         self._remaining = RemainingCard()
@@ -88,7 +87,7 @@ class CourseView(QWidget):
             for chart in self.charts.values():
                 chart.reset_zoom()
         self._run, self._now = run, now
-        self._parts.show_parts(parts_of(run, now, self._removed_count(run)))
+        self._parts.show_parts(parts_of(run, now))
         self._remaining.show_run(run)
         self._quality.show_run(run)
         self._map.show_run(run)
@@ -104,13 +103,6 @@ class CourseView(QWidget):
         """Show a run in the hidden charts, too, such as for a picture of them."""
         self.show_run(run, now)
         self._more.show_run(run, now)
-
-    def _removed_count(self, run: RunState) -> int:
-        """Return how much a run removes, computed anew when its inputs change."""
-        known = (run.config, run.model, run.status, run.history[-1:])
-        if known != self._removed_of:
-            self._removed_of, self._removed = known, removed_count(run)
-        return self._removed
 
     @Slot(bool)
     def _on_more_toggled(self, is_shown: bool) -> None:
@@ -186,10 +178,14 @@ class MoreCharts(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._costs, self._recovery = CostChart(), RecoveryChart()
-        self._memory, self._times = MemoryChart(), TimeChart()
-        self._experts, self._history = ExpertsCard("experts"), RunState().history
+        self._run = RunState()  # the run shown
+        self._costs, self._experts = CostChart(), ExpertsCard("experts")
         self._experts.hide()
+        self._recovery = LineChart("recovery", tr("Recovery"), "")
+        when_empty = tr("Measured about once per second during a run.")
+        self._memory = LineChart("memory", tr("Engine memory"), when_empty)
+        when_empty = tr("Shows the duration of each phase, by shot.")
+        self._times = BarChart("times", tr("Time by phase"), when_empty)
         self.charts: dict[str, ChartCard] = {
             "costs": self._costs,
             "recovery": self._recovery,
@@ -213,12 +209,14 @@ class MoreCharts(QWidget):
         show_text(self._notes, "\n".join(filter(None, notes)))
         self._costs.show_run(run)
         self._recovery.setVisible(has_recovery(run))
-        self._recovery.show_run(run)
-        if run.history is not self._history:
-            self._history = run.history
+        self._recovery.show_empty_text(recovery_progress(run))
+        self._recovery.show_line(recovery_line(run))
+        self._times.show_bars(time_bars(run, now))
+        before, self._run = self._run, run
+        if run.history is not before.history:
             self._experts.show_routings(routings_of_run(run))
-        self._memory.show_run(run)
-        self._times.show_run(run, now)
+        if run.memory is not before.memory:  # thousands of samples
+            self._memory.show_line(memory_line(run))
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

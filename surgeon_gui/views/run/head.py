@@ -134,7 +134,7 @@ class RunHead(QWidget):
             show_elided(self._crumb, place)
             show_elided(self._title, self.name)
             clock = result_text.clock(run, now)
-            self._show_time(tr("Engine is starting…") if state.is_behind else clock)
+            self._time.setText(tr("Engine is starting…") if state.is_behind else clock)
             show_text(self._warning, "")
         elif run is not self._run or is_told is not self._is_told:
             self._is_told = is_told
@@ -152,7 +152,7 @@ class RunHead(QWidget):
         show_elided(self._crumb, " · ".join(filter(None, (self.name, took))))
         headline, reason = result_text.headline(run), result_text.reason(run)
         show_elided(self._title, headline, tip=reason)
-        self._show_time(result_text.summary(run, is_told=self._is_told))
+        self._time.setText(result_text.summary(run, is_told=self._is_told))
         show_text(self._warning, result_text.warnings(run))
         verdict = verdict_of_run(run) if run.status is Status.FINISHED else None
         dot = (Shape.CROSS, "bad") if run.status is Status.FAILED else _UNKNOWN
@@ -188,10 +188,6 @@ class RunHead(QWidget):
         made_from = (run.folder, run.name, run.config, run.model, run.status)
         if made_from != self._named:
             self._named, self.name = made_from, result_text.name_of(run)
-
-    def _show_time(self, text: str) -> None:
-        if text != self._time.text():
-            self._time.setText(text)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -129,15 +129,11 @@ class LostRows(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("lost_rows")
-        self._shown: tuple[LostRow, ...] = ()
         self._widgets: list[tuple[Dot, QLabel, QLabel]] = []
         self._grid = in_grid(self, wide=2)
 
     def show_rows(self, rows: tuple[LostRow, ...]) -> None:
         """Show exactly these."""
-        if rows == self._shown:
-            return
-        self._shown = rows
         while len(self._widgets) < len(rows):
             self._add_row()
         for number, widgets in enumerate(self._widgets):

@@ -56,7 +56,6 @@ class _Row:
         self.time.setAlignment(RIGHT)
         self._plain = self.label.font()
         self._view: PartView | None = None
-        self._mark: Mark | None = None
         for each in (self.dot, self.label, self.time):
             each.hide()
 
@@ -68,10 +67,8 @@ class _Row:
             each.setVisible(view is not None)
         if view is None:
             return
-        if view.mark is not self._mark:
-            self._mark = view.mark
-            self.dot.show_shape(*_SHAPES[view.mark])
-            self.label.setEnabled(view.mark is not Mark.NEXT)
+        self.dot.show_shape(*_SHAPES[view.mark])
+        self.label.setEnabled(view.mark is not Mark.NEXT)
         # Each time, because another theme takes a font away.
         is_now = view.mark is Mark.NOW
         self.label.setFont(bold(self._plain) if is_now else self._plain)

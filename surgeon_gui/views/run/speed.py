@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QLabel, QWidget
 from surgeon_engine.api.messages.benchmark import Measured, conditions
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import SpeedCell, speed_rows, speed_titles
+from surgeon_gui.state.export_text import speed_rows, speed_titles
 from surgeon_gui.widgets.controls import bold, heading, line_label, text_label
 from surgeon_gui.widgets.layouts import in_grid, vertical
 
@@ -17,73 +17,61 @@ _SMALLER = 0.85  # font scale of the spreads
 
 
 class SpeedFacts(QWidget):
-    """The table and how it was measured; hidden until there is one."""
+    """A table, and how it was measured; hidden until there is a measurement."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._table = SpeedTable()
+        self._shown: Measured | None = None
+        self._table = QWidget()
         self._conditions = text_label(quiet=True, name="speed_conditions")
-        vertical(self, heading(tr("Speed")), self._table, self._conditions)
+        parts = (heading(tr("Speed")), self._table, self._conditions)
+        self._column = vertical(self, *parts)
         self.hide()
 
     def show_measured(self, measured: Measured | None) -> None:
         """Show the figures of a measurement; hidden for None."""
         self.setVisible(measured is not None)
-        if measured is not None:
-            self._table.show_measured(measured)
-            self._conditions.setText(conditions(measured))
+        if measured is None or measured is self._shown:
+            return
+        self._shown = measured
+        before, self._table = self._table, _table_of(measured)
+        self._column.replaceWidget(before, self._table)
+        before.setParent(None)  # deletion is deferred
+        before.deleteLater()
+        self._conditions.setText(conditions(measured))
 
 
-class SpeedTable(QWidget):
-    """Shows each figure with the spread over its rounds below it.
+def _table_of(measured: Measured) -> QWidget:
+    """Return a table of figures, each with the spread over its rounds below it.
 
                  Original        Pruned       Ratio
     Prompt          1,204         1,530        1.27
     tokens/s  1,190-1,220   1,500-1,545   1.25-1.29
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("speed_table")
-        self.setAccessibleName(tr("Speed of the original and of the pruned model"))
-        self._shown: Measured | None = None
-        self._cells: list[QLabel] = []
-        self._layout = in_grid(self, wide=_COLUMNS, beside=2 * GAP, below=0)
-
-    def show_measured(self, measured: Measured) -> None:
-        """Show the figures of a measurement."""
-        if measured is self._shown:
-            return
-        self._shown = measured
-        for cell in self._cells:
-            self._layout.removeWidget(cell)
-            cell.hide()  # deletion is deferred
-            cell.deleteLater()
-        self._cells.clear()
-        for column, title in enumerate(speed_titles(measured), start=1):
-            self._add(title, 0, column, is_quiet=True)
-        for number, cells in enumerate(speed_rows(measured)):
-            row = 1 + 3 * number  # figure, spread, and the gap below
-            for column, speed_cell in enumerate(cells):
-                self._add_cell(speed_cell, row, column)
-            self._layout.setRowMinimumHeight(row + 2, GAP // 2)
-
-    def _add_cell(self, cell: SpeedCell, row: int, column: int) -> None:
-        figure = self._add(cell.value, row, column, is_quiet=not column)
-        if column:
-            figure.setFont(bold(figure.font()))
-        if cell.below:
-            below = self._add(cell.below, row + 1, column, is_quiet=True)
+    table = QWidget()
+    table.setObjectName("speed_table")
+    table.setAccessibleName(tr("Speed of the original and of the pruned model"))
+    grid = in_grid(table, wide=_COLUMNS, beside=2 * GAP, below=0)
+    for column, title in enumerate(speed_titles(measured), start=1):
+        grid.addWidget(_label(title, column, is_quiet=True), 0, column)
+    for number, cells in enumerate(speed_rows(measured)):
+        row = 1 + 3 * number  # figure, spread, and the gap below
+        for column, cell in enumerate(cells):
+            figure = _label(cell.value, column, is_quiet=not column)
+            below = _label(cell.below, column, is_quiet=True)
+            if column:
+                figure.setFont(bold(figure.font()))
             font = below.font()
             font.setPointSizeF(font.pointSizeF() * _SMALLER)
             below.setFont(font)
+            grid.addWidget(figure, row, column)
+            grid.addWidget(below, row + 1, column)
+        grid.setRowMinimumHeight(row + 2, GAP // 2)
+    return table
 
-    def _add(
-        self, text: str, row: int, column: int, *, is_quiet: bool = False
-    ) -> QLabel:
-        label = line_label(text, quiet=is_quiet)
-        if column:
-            label.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self._layout.addWidget(label, row, column)
-        self._cells.append(label)
-        return label
+
+def _label(text: str, column: int, *, is_quiet: bool) -> QLabel:
+    label = line_label(text, quiet=is_quiet)
+    if column:
+        label.setAlignment(Qt.AlignmentFlag.AlignRight)
+    return label

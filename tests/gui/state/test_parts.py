@@ -55,8 +55,7 @@ def seconds(run, now=100.0):
 
 
 def labels(run):
-    removed = removed_count(run)
-    texts = (stages.label(view) for view in parts_of(run, 100.0, removed))
+    texts = (stages.label(view) for view in parts_of(run, 100.0))
     return [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts]
 
 

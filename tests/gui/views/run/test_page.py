@@ -22,7 +22,7 @@ from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
 from surgeon_gui.state.run import Status, interrupted
 from surgeon_gui.views.run import head
-from surgeon_gui.views.run.speed import SpeedTable
+from surgeon_gui.views.run.speed import SpeedFacts
 from surgeon_gui.widgets.dot import Shape
 from tests.helpers.fake_results import measured
 from tests.helpers.judgments import fidelity, judgment
@@ -30,7 +30,7 @@ from tests.helpers.run_pages import CONFIG, KL, RUNNING, finished, show
 from tests.helpers.run_states import with_events
 from tests.helpers.widget_queries import facts, is_on, shown
 from tests.helpers.window_audit import settle
-from tests.helpers.windows import click, find
+from tests.helpers.windows import click, find, find_type
 
 
 def visible_buttons(page):
@@ -397,7 +397,7 @@ def test_speed_of_a_file_that_was_measured_alone_has_no_bar(page):
     assert shown(page, "speed_before") == "original: no GGUF file"
     assert not find(page, "speed_share_bar").isVisible()
     assert [len(row) for row in speed_rows(alone)] == [2, 2]  # a name and a rate
-    find(page, "speed_table", SpeedTable).show_measured(alone)
+    find_type(page, SpeedFacts).show_measured(alone)
 
 
 def test_verdict_on_the_weights_alone_is_named(page):
