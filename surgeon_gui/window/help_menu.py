@@ -36,7 +36,12 @@ class HelpMenu(QObject):
     bundle_written = Signal(str)  # path
 
     def __init__(
-        self, session: Session, settings: Settings, log: LogView, window: QMainWindow
+        self,
+        session: Session,
+        settings: Settings,
+        log: LogView,
+        menus: Menus,
+        window: QMainWindow,
     ) -> None:
         super().__init__(window)
         self._session = session
@@ -44,9 +49,6 @@ class HelpMenu(QObject):
         self._log = log
         self._window = window
         self._writing = Background(self)
-
-    def connect_menus(self, menus: Menus) -> None:
-        """Connect the actions of the Help menu."""
         if guide_path() is None:  # an installation without it
             menus.actions["guide_action"].setEnabled(False)
         slots: dict[str, Callable[[], None]] = {

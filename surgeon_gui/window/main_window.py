@@ -99,7 +99,9 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(self.places)
         self._log = LogView(self)
         WindowLog(self).arrived.connect(self._log.append)
-        self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
+        self._help_menu = HelpMenu(
+            self.session, self.settings, self._log, self._menus, self
+        )
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         queue = self.runs.queue.controller
         self._close_question = CloseQuestion(self.session, queue, self)
@@ -255,7 +257,8 @@ class MainWindow(QMainWindow):
     def _make_places(self) -> None:
         actions = self._menus.actions
         self.new = NewPlace(self.session, self.settings, actions)
-        self.runs = RunsPlace(self.session, self.new.question, self.new.layers, self)
+        of_new = (self.new.question, self.new.layers)
+        self.runs = RunsPlace(self.session, actions, *of_new, self)
         self._playground = Playground(self.session)
         self._error_bar = ErrorBar()
         self._computers = ComputersMenu(self.session, self.settings, actions, self)
@@ -265,13 +268,15 @@ class MainWindow(QMainWindow):
             *(self._error_bar, self._note_bar, self._computers.bar),
             *(resume, self.runs.queue.bar),
         )
-        self.places = Places(actions, bars)
-        self.places.add(Place.NEW, self.new)
-        self.places.add(Place.RUNS, self.runs)
         playground = QWidget()
         view, margin = PlaygroundView(self._playground), (PAGE, ROOM, PAGE, ROOM)
         column = vertical(playground, view, margin=margin)
-        self.places.add(Place.PLAYGROUND, PageArea(playground, column))
+        widgets = {
+            Place.NEW: self.new,
+            Place.RUNS: self.runs,
+            Place.PLAYGROUND: PageArea(playground, column),
+        }
+        self.places = Places(actions, widgets, bars)
         self.new.show_records_of(self.runs.runs)
 
     @Slot(object, bool)
@@ -328,21 +333,14 @@ class MainWindow(QMainWindow):
             name = f"go_{place.value}_action"
             slots[name] = partial(self.places.choose, place)
         self._menus.connect_slots(slots)
-        self.runs.connect_actions(self._menus.actions)
-        self._help_menu.connect_menus(self._menus)
         preferences = PreferencesMenu(
             self.session, self.settings, self._desktop_integration, self._menus, self
         )
         preferences.offline_changed.connect(self.new.model_card.show_sample)
         preferences.noted.connect(self._note_bar.show_note)
-        recent = RecentMenu(
-            self._menus.recent, self.settings, self.session, self.runs.runs, self
+        RecentMenu(
+            self._menus.recent, self.settings, self.session, self.runs.runs, self.new
         )
-        recent.cleared.connect(self.session.draft.recheck)
-        recent.job_chosen.connect(self.new.run_page.load_job)
-        recent.run_chosen.connect(self.runs.runs.reopen)
-        recent.model_chosen.connect(self.new.model_card.choose)
-        self.new.run_page.job_used.connect(recent.remember_job)
         self._computers.fetched.connect(self._on_run_fetched)
 
     def _reset_size(self) -> None:

@@ -38,12 +38,16 @@ class Places(QWidget):
     chosen = Signal(object, bool)  # Place, by the user; whether it was open before
 
     def __init__(
-        self, actions: Mapping[str, QAction], bars: Iterable[QWidget] = ()
+        self,
+        actions: Mapping[str, QAction],
+        widgets: Mapping[Place, QWidget],
+        bars: Iterable[QWidget] = (),
     ) -> None:
         super().__init__()
-        self._stack = QStackedWidget()
+        self._stack, self._widgets = QStackedWidget(), widgets
+        for widget in widgets.values():
+            self._stack.addWidget(widget)
         self._stack.currentChanged.connect(self.left)
-        self._widgets: dict[Place, QWidget] = {}
         self._group = QButtonGroup(self)
         self._buttons = {place: self._button(place) for place in Place}
         self._progress = ProgressBar("sidebar_progress_bar")
@@ -52,6 +56,7 @@ class Places(QWidget):
         name.setFont(bold(name.font(), LARGE))
         name.setContentsMargins(MARGIN, 0, 0, MARGIN)
         foot = [self._foot(each, actions) for each in _FOOT]
+        self._computer = foot[0]
         sidebar = QFrame()
         sidebar.setObjectName("sidebar")
         sidebar.setFixedWidth(SIDEBAR_WIDTH)
@@ -78,11 +83,6 @@ class Places(QWidget):
         made.setProperty("place", True)
         return made
 
-    def add(self, place: Place, widget: QWidget) -> None:
-        """Add the widget of a place."""
-        self._widgets[place] = widget
-        self._stack.addWidget(widget)
-
     @property
     def current(self) -> Place:
         """The place that is open."""
@@ -107,6 +107,6 @@ class Places(QWidget):
 
     def show_computer(self, name: str) -> None:
         """Show where the engine is."""
-        made = self.findChild(QPushButton, "sidebar_computers_button")
-        assert made is not None
-        made.setText(made.fontMetrics().elidedText(name, _ELIDE, SIDEBAR_WIDTH - 56))
+        metrics = self._computer.fontMetrics()
+        shown = metrics.elidedText(name, _ELIDE, SIDEBAR_WIDTH - 56)
+        self._computer.setText(shown)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
+from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 
@@ -28,6 +27,7 @@ from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.controls import action, section_title
 from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.window.new_place import NewPlace
 
 
 def _title_of_folder(folder: str) -> str:
@@ -59,32 +59,24 @@ _MODELS = _Kind("model", tr("Models"), source_name, lambda x: not is_missing(x))
 class RecentMenu(QObject):
     """Fill the menu when it opens, and whenever a list has changed."""
 
-    job_chosen = Signal(str)  # file
-    run_chosen = Signal(str)  # folder
-    model_chosen = Signal(str)  # source
-    cleared = Signal()
-
     def __init__(
         self,
         menu: QMenu,
         settings: Settings,
         session: Session,
         runs: RunsController,
-        parent: QObject,
+        new: NewPlace,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(menu)
         self._menu, self._settings = menu, settings
-        self._session, self._runs = session, runs
+        self._session, self._runs, self._new = session, runs, new
         menu.setToolTipsVisible(True)
         menu.aboutToShow.connect(self.fill)
-        self._edges = {
-            kind: (section_title(kind.title, self), _separator(self))
-            for kind in (_JOBS, _RUNS, _MODELS)
-        }
         self._clear = action(self, "recent_clear_action", self._on_clear_triggered)
         session.request_ended.connect(self._on_request_ended)
         session.run_ended.connect(self._on_run_ended)
         runs.opened.connect(self._on_run_opened)
+        new.run_page.job_used.connect(self._on_job_used)
         self.fill()
 
     @Slot()
@@ -92,34 +84,37 @@ class RecentMenu(QObject):
         """Show the recent jobs, runs and models."""
         for shown in self._menu.actions():
             self._menu.removeAction(shown)
-            if shown.objectName() and shown is not self._clear:
+            if shown is not self._clear:
                 shown.deleteLater()
         settings, titles = self._settings, self._runs.state.titles
         lists = (
-            (_JOBS, settings.recent_jobs, self.job_chosen),
-            (_RUNS, settings.recent_runs, self.run_chosen),
-            (_MODELS, settings.recent_models, self.model_chosen),
+            (_JOBS, settings.recent_jobs, self._new.run_page.load_job),
+            (_RUNS, settings.recent_runs, self._runs.reopen),
+            (_MODELS, settings.recent_models, self._new.model_card.choose),
         )
         filled = [each for each in lists if each[1]]
-        for kind, recent, chosen in filled:
-            title, end = self._edges[kind]
-            self._menu.addAction(title)
+        for kind, recent, open_again in filled:
+            self._menu.addAction(section_title(kind.title, self._menu))
             for number, each in enumerate(recent, start=1):
-                label = titles.get(each) or kind.label(each)
-                added = self._add(kind, each, label, number)
-                added.triggered.connect(partial(_emit, chosen, each))
+                added = self._added(kind, each, titles.get(each, ""), open_again)
+                added.setObjectName(f"recent_{kind.name}_action_{number}")
+            end = QAction(self._menu)  # Qt's own separators would leak
+            end.setSeparator(True)
             self._menu.addAction(end)
         self._menu.addAction(self._clear)
         self._clear.setEnabled(bool(filled))
 
-    def _add(self, kind: _Kind, recent: str, label: str, number: int) -> QAction:
-        text, is_usable = label.replace("&", "&&"), kind.is_there(recent)
+    def _added(
+        self, kind: _Kind, recent: str, title: str, open_again: Callable[[str], None]
+    ) -> QAction:
+        text, is_usable = title or kind.label(recent), kind.is_there(recent)
+        text = text.replace("&", "&&")
         if not is_usable:
             text = tr("{name} (missing)").format(name=text)
         added = QAction(text, self._menu)
-        added.setObjectName(f"recent_{kind.name}_action_{number}")
         added.setToolTip(plain_tip(recent))
         added.setEnabled(is_usable)
+        added.triggered.connect(lambda: open_again(recent))
         self._menu.addAction(added)
         return added
 
@@ -133,8 +128,7 @@ class RecentMenu(QObject):
             self.fill()
 
     @Slot(str)
-    def remember_job(self, path: str) -> None:
-        """Add a job that was loaded or saved."""
+    def _on_job_used(self, path: str) -> None:
         self._settings.remember_job(path)
         self.fill()
 
@@ -157,14 +151,4 @@ class RecentMenu(QObject):
     def _on_clear_triggered(self) -> None:
         self._settings.forget_recent()
         self.fill()
-        self.cleared.emit()
-
-
-def _separator(parent: QObject) -> QAction:
-    made = QAction(parent)
-    made.setSeparator(True)
-    return made
-
-
-def _emit(signal: SignalInstance, path: str, _: bool = False) -> None:
-    signal.emit(path)
+        self._session.draft.recheck()

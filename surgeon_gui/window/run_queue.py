@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow
@@ -25,7 +27,11 @@ class RunQueue(QObject):
     completed = Signal(object)  # folders of the finished runs
 
     def __init__(
-        self, session: Session, runs: RunsController, window: QMainWindow
+        self,
+        session: Session,
+        runs: RunsController,
+        actions: Mapping[str, QAction],
+        window: QMainWindow,
     ) -> None:
         super().__init__(window)
         self._session, self._window = session, window
@@ -34,9 +40,6 @@ class RunQueue(QObject):
         self.panel = QueuePanel(session, self.controller, *slots)
         self.bar = QueueBar(self.controller)
         self.controller.ended.connect(self._on_ended)
-
-    def connect_actions(self, actions: dict[str, QAction]) -> None:
-        """Connect the actions of the menu, and keep them up to date."""
         self._start, self._sweep = (
             actions["queue_start_action"],
             actions["sweep_action"],

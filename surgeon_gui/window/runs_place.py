@@ -40,14 +40,15 @@ class RunsPlace(QStackedWidget):
     def __init__(
         self,
         session: Session,
+        actions: Mapping[str, QAction],
         question: ReplaceQuestion,
         layers: ArchitectureView,
         window: QMainWindow,
     ) -> None:
         super().__init__()
-        self._session, self._window = session, window
+        self._session, self._actions, self._window = session, actions, window
         self.runs = RunsController(session)
-        self.queue = RunQueue(session, self.runs, window)
+        self.queue = RunQueue(session, self.runs, actions, window)
         self.comparison = ComparisonController(self.runs)
         self.reports = Reports(session, self.runs, window)
         self._storage = StorageController(session, self.runs)
@@ -78,17 +79,13 @@ class RunsPlace(QStackedWidget):
         self.queue.controller.begun.connect(self._on_queue_begun)
         self.queue.completed.connect(self._on_queue_completed)
         self._session.changed.connect(self._on_session_changed)
-
-    def connect_actions(self, actions: Mapping[str, QAction]) -> None:
-        """Connect the menu actions."""
-        self._actions = actions
-        actions["disk_space_action"].triggered.connect(self._on_disk_space_triggered)
-        self.queue.connect_actions(dict(actions))
+        disk_space = self._actions["disk_space_action"]
+        disk_space.triggered.connect(self._on_disk_space_triggered)
         menu = QMenu(self._report_row)
         for kind in ("html", "pdf"):
-            name = f"report_{kind}_action"
-            actions[name].triggered.connect(partial(self.reports.ask, kind))
-            menu.addAction(actions[name])
+            report = self._actions[f"report_{kind}_action"]
+            report.triggered.connect(partial(self.reports.ask, kind))
+            menu.addAction(report)
         give_menu(self._report_row.save, menu)
         self._on_session_changed()
 

@@ -12,10 +12,8 @@ from tests.helpers.windows import click, find
 @pytest.fixture
 def places(qtbot, actions):
     """Return the places with a label in each."""
-    places = Places(actions)
+    places = Places(actions, {place: QLabel(place.value) for place in Place})
     qtbot.addWidget(places)
-    for place in Place:
-        places.add(place, QLabel(place.value))
     places.show()
     places.open(Place.NEW)
     return places
