@@ -49,11 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     except UnreadableFileError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")
         return 1
-    from surgeon_gui.base import languages, units
+    from surgeon_engine.base import formatting
+    from surgeon_gui.base import languages
     from surgeon_gui.base import settings as settings_store
 
     languages.choose(settings.language)
-    units.use(settings.units)
+    # Before texts are imported: some name the unit. Job files always have MB and GB.
+    formatting.use_binary_sizes(settings.units is settings_store.Units.BINARY)
     from surgeon_gui.app import make_application
     from surgeon_gui.text import labels
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from surgeon_engine.api.model_info.source_names import hub_cache
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.files import file_written_atomically, numbered_names
 from surgeon_engine.base.reading import read_json, read_text
@@ -39,6 +40,16 @@ def models_folder() -> Path | None:
             if models is not None and paths.is_folder(str(models)):
                 return models
     return None
+
+
+def start_folder(last: str) -> str:
+    """Return the folder in which a dialog that opens a model starts.
+
+    The last folder, LM Studio's models, the Hub's cache, or else the home.
+    """
+    folders = (last, str(models_folder() or ""), str(hub_cache()))
+    found = (each for each in folders if each and paths.is_folder(each))
+    return next(found, str(paths.home()))
 
 
 def _homes() -> Iterator[Path]:

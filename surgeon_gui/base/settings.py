@@ -28,7 +28,6 @@ from PySide6.QtCore import (
 from surgeon_engine.api.config.pruning import Target
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.base.reading import open_regular
-from surgeon_gui.base.units import Units
 
 _APPLICATION = "Surgeon"
 MAX_RECENT = 8  # entries of each list of recent items
@@ -41,6 +40,13 @@ class ThemeChoice(StrEnum):
     SYSTEM = "system"
     LIGHT = "light"
     DARK = "dark"
+
+
+class Units(StrEnum):
+    """Units of sizes in bytes: MB in steps of 1000, or MiB in steps of 1024."""
+
+    DECIMAL = "decimal"
+    BINARY = "binary"
 
 
 @dataclass(slots=True)

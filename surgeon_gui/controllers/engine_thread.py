@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QObject, QThread, Signal, Slot
+from PySide6.QtCore import QThread, Signal, Slot
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S, EngineClient, EngineProcess
 from surgeon_engine.api.messages.commands import Command
@@ -42,12 +42,11 @@ class EngineThread(QThread):
         self,
         make_client: Callable[[], EngineClient] = EngineProcess,
         cancel_timeout_s: float = CANCEL_TIMEOUT_S,
-        parent: QObject | None = None,
         *,
         first: Callable[[], EngineClient] | None = None,
     ) -> None:
         """Create the thread; it uses the engine of `make_client` after `first`."""
-        super().__init__(parent)
+        super().__init__()
         self.setObjectName("engine_thread")
         self.setStackSize(STACK_BYTES)
         self._make_client = make_client  # for an engine on this computer

@@ -18,8 +18,8 @@ import numpy as np
 
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.formatting import size_units
 from surgeon_engine.planning.limits import max_perplexity
-from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.quality import (
     AXES,
@@ -189,7 +189,7 @@ def _limit(run: RunState, measure: Quality) -> float | None:
 
 def memory_line(run: RunState) -> Line:
     """Return the memory of the engine over the time of the run."""
-    gigabyte, unit = units.gigabyte()
+    _, (gigabyte, unit) = size_units()
     axis = tr("Memory ({unit})").format(unit=unit)
     log = run.memory
     if not len(log):

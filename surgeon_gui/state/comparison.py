@@ -17,7 +17,7 @@ from surgeon_engine.api.comparability import (
     comparison_note,
 )
 from surgeon_engine.api.messages.run import Fidelity
-from surgeon_gui.base import units
+from surgeon_engine.base.formatting import size_units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import ladder
 from surgeon_gui.state.job import settings_list
@@ -51,7 +51,7 @@ from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.verdicts import VERDICTS
 
 MIN_RUNS = 2
-_MEGABYTE, _MEGABYTE_NAME = units.megabyte()
+(_MEGABYTE, _MEGABYTE_NAME), _ = size_units()
 SIZE = tr("Size of the file ({unit})").format(unit=_MEGABYTE_NAME)
 
 

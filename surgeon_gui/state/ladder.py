@@ -9,6 +9,7 @@ from itertools import groupby
 
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.formatting import size_units
 from surgeon_engine.planning.running_memory import (
     COMMON_MEMORIES,
     memory_beside_weights,
@@ -16,7 +17,6 @@ from surgeon_engine.planning.running_memory import (
     smallest_memory,
     usable_context,
 )
-from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.quality import file_nats
 from surgeon_gui.state.run import RunState
@@ -76,7 +76,7 @@ def best_memories(found: Sequence[Rung]) -> dict[int, tuple[float, ...]]:
     The best file is the one with the lowest KL of those that fit; of equals, the one
     that needs least memory.
     """
-    one, _ = units.gigabyte()
+    _, (one, _) = size_units()
     best: dict[int, tuple[float, ...]] = {}
     for memory in COMMON_MEMORIES:
         fitting = [
@@ -92,7 +92,7 @@ def best_memories(found: Sequence[Rung]) -> dict[int, tuple[float, ...]]:
 
 def fits_in(needed: int) -> str:
     """Return the smallest common memory that has so many bytes."""
-    one, _ = units.gigabyte()
+    _, (one, _) = size_units()
     memory = smallest_memory(needed, one)
     if memory is None:
         return tr("more than {memory}").format(memory=_memory(COMMON_MEMORIES[-1]))
@@ -162,5 +162,5 @@ def memories(found: Sequence[float]) -> str:
 
 
 def _memory(gigabytes: float) -> str:
-    _, name = units.gigabyte()
+    _, (_, name) = size_units()
     return f"{numbers.significant(gigabytes, 3)}{_NO_BREAK_SPACE}{name}"

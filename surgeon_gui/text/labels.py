@@ -15,8 +15,8 @@ from surgeon_engine.api.config.run import ON_CPU, Device
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.api.messages.run import ACTIVITIES, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_engine.base.formatting import size_units
 from surgeon_engine.base.sentences import reworded, use_names
-from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import source_fields
 from surgeon_gui.text.choices import choice_label
@@ -25,8 +25,7 @@ from surgeon_gui.text.field_text import FieldText
 APPLICATION = "Surgeon"
 BUNDLED_DEMO = tr("Bundled demo")
 BUILT_IN_TEXT = reworded(TEXT_NAMES[BUILTIN_TEXT])
-_MEGABYTE, _MEGABYTE_NAME = units.megabyte()
-_GIGABYTE, _GIGABYTE_NAME = units.gigabyte()
+(_MEGABYTE, _MEGABYTE_NAME), (_GIGABYTE, _GIGABYTE_NAME) = size_units()
 
 
 FIELDS = {

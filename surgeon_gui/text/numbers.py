@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 import humanize
 
 from surgeon_engine.base import formatting
-from surgeon_gui.base import units
 from surgeon_gui.base.translation import language, ntr
 
 _SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
@@ -188,15 +187,15 @@ def chosen_size(number: int) -> str:
 
 
 def _unit_bytes(number: int) -> int:
-    step, base = 1, 1024 if units.is_binary() else 1000
+    step, base = 1, 1024 if formatting.has_binary_sizes() else 1000
     while number >= base * step:
         step *= base
     return step
 
 
 def _size(number: int, decimals: int) -> str:
-    form = f"%.{decimals}f"
-    text = humanize.naturalsize(number, binary=units.is_binary(), format=form)
+    form, is_binary = f"%.{decimals}f", formatting.has_binary_sizes()
+    text = humanize.naturalsize(number, binary=is_binary, format=form)
     return localize(text.replace(" ", _SPACE))
 
 

@@ -22,25 +22,17 @@ from surgeon_gui.text import labels
 
 
 class DesktopIntegration(QObject):
-    """Inhibit sleep and show notifications as the state of the session changes.
-
-    Tests pass their own `awake` and `notifier`.
-    """
+    """Inhibit sleep and show notifications as the state of the session changes."""
 
     noted = Signal(str)  # for the log
 
     def __init__(
-        self,
-        session: Session,
-        queue: QueueController,
-        window: QWidget,
-        awake: KeepAwake | None = None,
-        notifier: Notifier | None = None,
+        self, session: Session, queue: QueueController, window: QWidget
     ) -> None:
         super().__init__(window)
         self._session, self._queue = session, queue
-        self._awake = awake or KeepAwake(sleep_inhibitor(), self)
-        self._notifier = notifier or Notifier(window)
+        self._awake = KeepAwake(sleep_inhibitor(), self)
+        self._notifier = Notifier(window)
         self._keeps_awake = True
         self._logged_run = ""  # the run whose sleep inhibition was logged
         self._awake.responded.connect(self._on_sleep_response)

@@ -1,4 +1,4 @@
-"""The About dialog, and the welcome card of the first start."""
+"""The About dialog, and the versions for bug reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.text.help import ABOUT, LICENSE
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
@@ -24,6 +23,13 @@ from surgeon_gui.widgets.layouts import answer_row, in_column, in_row, vertical
 _ICON = 64
 _WIDTH = 460
 _TITLE_SCALE = 1.4
+_ABOUT = tr(
+    "Surgeon prunes pretrained language models.\n\n"
+    "It measures how much each part contributes, removes the least important parts, "
+    "updates the remaining weights, and writes a verified checkpoint. Based on The LLM "
+    "Surgeon (van der Ouderaa et al., ICLR 2024)."
+)
+_LICENSE = tr("Free software under the MIT license, which is included.")
 
 
 def own_version() -> str:
@@ -60,7 +66,7 @@ class AboutDialog(Dialog):
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
         introduction = _introduction(parent.window().windowIcon())
-        license, gaps = text_label(LICENSE, quiet=True), MARGIN
+        license, gaps = text_label(_LICENSE, quiet=True), MARGIN
         parts = (introduction, facts, license, self._buttons())
         self._column = vertical(self, *parts, margin=gaps, spacing=gaps)
 
@@ -91,7 +97,7 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     picture.setAccessibleName(labels.APPLICATION)
     name = heading(labels.APPLICATION)
     name.setFont(bold(name.font(), _TITLE_SCALE))
-    about = text_label(ABOUT)
+    about = text_label(_ABOUT)
     policy = about.sizePolicy()
     policy.setHeightForWidth(True)
     about.setSizePolicy(policy)

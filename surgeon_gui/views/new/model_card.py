@@ -8,7 +8,7 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QMenu
 
-from surgeon_gui.base.model_folders import start_folder
+from surgeon_gui.base.lm_studio import start_folder
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, ROOM
 from surgeon_gui.base.translation import tr

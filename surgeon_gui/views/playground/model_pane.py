@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_gui.base.model_folders import start_folder
+from surgeon_gui.base.lm_studio import start_folder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (

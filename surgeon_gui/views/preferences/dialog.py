@@ -12,10 +12,9 @@ from typing_extensions import override
 from surgeon_engine.api.config.run import Device
 from surgeon_gui.base import offline, paths
 from surgeon_gui.base.keep_awake import may_sleep, missing_package
-from surgeon_gui.base.settings import Preferences, ThemeChoice
+from surgeon_gui.base.settings import Preferences, ThemeChoice, Units
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import LANGUAGES, tr
-from surgeon_gui.base.units import Units
 from surgeon_gui.state.job.checks import runs_folder_problem
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label

@@ -2,7 +2,7 @@
 
 import pytest
 
-from surgeon_gui.base.model_folders import start_folder
+from surgeon_gui.base.lm_studio import start_folder
 
 
 @pytest.fixture
@@ -15,13 +15,13 @@ def home(tmp_path, monkeypatch):
 
 
 def test_start_is_the_first_of_these_folders_that_exists(home):
-    assert start_folder() == str(home)
+    assert start_folder("") == str(home)
     hub = home / ".cache" / "huggingface" / "hub"
     studio = home / ".lmstudio" / "models"
     last = home / "last"
     for folder in (hub, studio, last):
         folder.mkdir(parents=True)
         assert start_folder(str(last)) == str(folder)
-    assert start_folder() == str(studio)
+    assert start_folder("") == str(studio)
     last.rmdir()
     assert start_folder(str(last)) == str(studio)

@@ -8,8 +8,8 @@ import pytest
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.base import formatting
 from surgeon_engine.planning.running_memory import memory_beside_weights
-from surgeon_gui.base import units
 from surgeon_gui.state import ladder
 from surgeon_gui.state.ladder import Rung
 from surgeon_gui.state.runs.reading import read_state
@@ -79,11 +79,11 @@ def test_file_too_large_for_all_memories_and_context_too_long_are_said():
 
 
 def test_memories_are_in_the_unit_of_the_window():
-    units.use(units.Units.BINARY)
+    formatting.use_binary_sizes(True)
     try:
         assert fits(rung(2**30 / GB, 0.1)) == "1 GiB"
     finally:
-        units.use(units.Units.DECIMAL)
+        formatting.use_binary_sizes(False)
 
 
 def test_default_context_is_that_of_a_target_or_one_that_all_support(runs):

@@ -8,10 +8,10 @@ from PySide6.QtCore import QLocale
 
 from surgeon_engine.api.config.fields import Limits
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
+from surgeon_engine.base import formatting
 from surgeon_engine.base.sentences import from_plain, reworded
-from surgeon_gui.base import translation, units
+from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
-from surgeon_gui.base.units import Units
 from surgeon_gui.state import charts
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.run import RunState
@@ -120,15 +120,15 @@ def test_german_numbers():
 
 @pytest.fixture
 def binary_units():
-    units.use(Units.BINARY)
+    formatting.use_binary_sizes(True)
     yield
-    units.use(Units.DECIMAL)
+    formatting.use_binary_sizes(False)
 
 
 def test_sizes_are_shown_in_the_chosen_units(binary_units):
     assert numbers.size(3 * 2**20) == "3.0\xa0MiB"
     assert numbers.size(round(5.401 * 2**20)) == "5.4\xa0MiB"
-    units.use(Units.DECIMAL)
+    formatting.use_binary_sizes(False)
     assert numbers.size(3 * 10**6) == "3.0\xa0MB"
 
 
@@ -139,7 +139,7 @@ def test_engine_sentences_have_the_chosen_units(binary_units):
     }
     (line,) = log_lines([Envelope("", 0.0, Logged(Level.INFO, from_plain(plain)))])
     assert line.message == "3.0 MiB are needed, 5.00 GiB are free."
-    units.use(Units.DECIMAL)
+    formatting.use_binary_sizes(False)
     assert reworded(line.message) == "3.2 MB are needed, 5.36 GB are free."
 
 
@@ -150,8 +150,8 @@ def test_memory_chart_is_in_the_chosen_units(binary_units):
 @pytest.mark.slow
 def test_inputs_and_comparison_are_in_the_units_chosen_at_the_start():
     code = """
-from surgeon_gui.base import units
-units.use(units.Units.BINARY)
+from surgeon_engine.base import formatting
+formatting.use_binary_sizes(True)
 from surgeon_gui.state.comparison import SIZE
 from surgeon_gui.text.labels import FIELDS
 file, shard = FIELDS["pruning.megabytes"], FIELDS["export.shard_gigabytes"]

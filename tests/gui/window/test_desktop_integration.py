@@ -65,14 +65,24 @@ class FakeNotifier:
 
 
 @pytest.fixture
-def start_run(qtbot, make_window):
+def integrate(monkeypatch):
+    """Return a function that integrates a window into a desktop that only records."""
+
+    def integrate(window, keep_awake, notifier):
+        for kind, fake in (("KeepAwake", keep_awake), ("Notifier", notifier)):
+            monkeypatch.setattr(desktop_integration, kind, lambda *_, fake=fake: fake)
+        queue = find_type(window, QueueController)
+        return DesktopIntegration(window.session, queue, window)
+
+    return integrate
+
+
+@pytest.fixture
+def start_run(qtbot, make_window, integrate):
     def start(*options, is_needed=True):
         window = make_window(*options)
         keep_awake, notifier = FakeKeepAwake(window), FakeNotifier(is_needed)
-        queue = find_type(window, QueueController)
-        integration = DesktopIntegration(
-            window.session, queue, window, keep_awake, notifier
-        )
+        integration = integrate(window, keep_awake, notifier)
         lines = []
         integration.noted.connect(lines.append)
         load_and_wait(qtbot, window)
@@ -117,11 +127,12 @@ def test_cancelled_run_and_active_window_show_no_notification(qtbot, start_run):
     assert not notifier.shown
 
 
-def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window):
+def test_queue_inhibits_sleep_until_its_end_and_notifies_once(
+    qtbot, make_window, integrate
+):
     window = make_window("--fail-method", "magnitude")
     awake, notifier = FakeKeepAwake(window), FakeNotifier()
-    queue = find_type(window, QueueController)
-    DesktopIntegration(window.session, queue, window, awake, notifier)
+    integrate(window, awake, notifier)
     load_and_wait(qtbot, window)
     click(window, "queue_add_button")
     pruning = window.session.state.config.pruning

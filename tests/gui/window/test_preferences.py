@@ -21,9 +21,8 @@ from surgeon_engine.api.config.run import Device
 from surgeon_gui.base import offline
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.colors import DARK
-from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice
+from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice, Units
 from surgeon_gui.base.theme import theme_of
-from surgeon_gui.base.units import Units
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Kind, Step
