@@ -6,7 +6,7 @@ A row of the page of a run has the button, and a note after a report was saved.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,6 @@ class _Report:
     name: str
     path: Path
     is_asked: bool = False  # by the user
-    versions: Mapping[str, str] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     remaining: Iterator[Picture] | None = None  # None before the first chart
 
@@ -62,7 +61,7 @@ class Reports(QObject):
     def __init__(self, session: Session, runs: RunsController, window: QWidget) -> None:
         super().__init__(session)
         self._session, self._runs, self._window = session, runs, window
-        self._reading, self._writing = Background(self), Background(self)
+        self._writing = Background(self)
         self._pictures: RunPictures | None = None  # made for the first report
         self._drawn: deque[_Report] = deque()
         session.run_ended.connect(self._on_run_ended)
@@ -99,18 +98,12 @@ class Reports(QObject):
             return
         folder = RunFolder(Path(run.folder))
         if run.status is Status.FINISHED and folder.report_path.exists():
-            report = _Report(run, self._name_of(run), folder.html_path)
-            QTimer.singleShot(0, self, partial(self._begin, report))
+            self._begin(_Report(run, self._name_of(run), folder.html_path))
 
     def _begin(self, report: _Report) -> None:
-        work = partial(_versions, report.run.folder)
-        self._reading.start(work, partial(self._on_versions_read, report))
-
-    def _on_versions_read(self, report: _Report, versions: dict[str, str]) -> None:
-        report.versions = versions
         self._drawn.append(report)
         if len(self._drawn) == 1:
-            self._draw_next()
+            QTimer.singleShot(0, self, self._draw_next)
 
     @Slot()
     def _draw_next(self) -> None:
@@ -161,7 +154,8 @@ def _versions(folder: str) -> dict[str, str]:
 
 def _write(report: _Report) -> str:
     """Write the report; return the reason if that fails, else an empty string."""
-    html = report_html(report.run, report.name, report.versions, report.pictures)
+    versions = _versions(report.run.folder)
+    html = report_html(report.run, report.name, versions, report.pictures)
     is_pdf = report.path.suffix.lower() == PDF
     data = html_to_pdf(html, report.name) if is_pdf else html.encode()
     try:
