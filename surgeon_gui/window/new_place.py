@@ -21,7 +21,6 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.forecast import points_of
-from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.text.problems import Problem, Step
 from surgeon_gui.views.architecture.view import ArchitectureView
 from surgeon_gui.views.new.details import ModelDetails
@@ -74,12 +73,12 @@ class NewPlace(QStackedWidget):
     def _connect(self, actions: Mapping[str, QAction]) -> None:
         card = self.model_card
         card.details_clicked.connect(partial(self.setCurrentWidget, self._details))
-        card.sample_changed.connect(self._on_sample_changed)
+        card.sample_changed.connect(self._empty.show_sample)
         self._details.back_clicked.connect(self.show_page)
         self._page.texts_chosen.connect(self.calibration_page.choose_texts)
         self._page.folder_asked.connect(self._export_page.ask_for_folder)
         self._model_page.source_entered.connect(card.choose)
-        self._empty.sample_clicked.connect(self._on_sample_clicked)
+        self._empty.sample_clicked.connect(card.use_sample)
         self._empty.source_chosen.connect(card.choose)
         for name, slot in (
             ("open_folder_action", card.ask_for_folder),
@@ -152,15 +151,3 @@ class NewPlace(QStackedWidget):
     def _on_demo_clicked(self) -> None:
         self.model_card.choose(DEMO)
         self.asked_to_open.emit()
-
-    @Slot()
-    def _on_sample_clicked(self) -> None:
-        source = "" if self._session.state.computer else smollm2()
-        if source:
-            self.model_card.choose(source)
-        else:
-            self.model_card.use_sample()
-
-    @Slot()
-    def _on_sample_changed(self) -> None:
-        self._empty.show_sample(is_busy=self.model_card.sample_download.is_busy)

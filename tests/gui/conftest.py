@@ -6,9 +6,9 @@ from PySide6.QtWidgets import QMainWindow
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
+from surgeon_gui.state.sources import text as source_text
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.new import empty_state, model_card
-from surgeon_gui.window import new_place
+from surgeon_gui.views.new import model_card
 from surgeon_gui.window.menus import Menus
 from tests.helpers.exports import write_export
 from tests.helpers.windows import (
@@ -106,6 +106,6 @@ def sample(tmp_path, monkeypatch):
     """Install a fake sample model and return its path."""
     path = tmp_path / "SmolLM2.gguf"
     path.write_bytes(b"GGUF")
-    for module in (samples, empty_state, model_card, new_place):
+    for module in (samples, source_text, model_card):
         monkeypatch.setattr(module, "smollm2", lambda: str(path))
     return str(path)

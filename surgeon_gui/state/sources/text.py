@@ -170,12 +170,12 @@ def facts_problem(state: AppState) -> Problem | None:
     return of_error(Failed(facts.problem, facts.hint))
 
 
-def sample_label(*, is_here: bool, is_busy: bool) -> str:
-    """Return the label of the button of the sample model."""
+def sample_label(usual: str, *, is_busy: bool) -> str:
+    """Return the label of a control of the sample model; `usual`: once it is here."""
     if is_busy:
         return tr("Cancel download")
-    if is_here:
-        return SMOLLM2
+    if smollm2():
+        return usual
     return tr("Get {sample} ({size})").format(
         sample=SMOLLM2, size=numbers.size(SAMPLE_BYTES)
     )

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.sources.samples import SMOLLM2, smollm2
+from surgeon_gui.state.sources.samples import SMOLLM2
 from surgeon_gui.state.sources.text import sample_label, sample_obstacle
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.pages import MAX_RECENT_SHOWN
@@ -77,7 +77,7 @@ class EmptyState(QWidget):
         row.addStretch(1)
         add_parts(QVBoxLayout(self), STRETCH, row, STRETCH)
         self.show_recent(())
-        self.show_sample(is_busy=False)
+        self.show_sample(False)
         self.show_computer("")
 
     def show_computer(self, computer: str) -> None:
@@ -91,11 +91,11 @@ class EmptyState(QWidget):
             place = tr("Everything stays on this computer.")
         self._explanation.setText(f"{kinds} {place.format(computer=computer)}")
 
-    def show_sample(self, *, is_busy: bool) -> None:
+    @Slot(bool)
+    def show_sample(self, is_busy: bool) -> None:
         """Show what a click on the sample does; it may be downloading."""
-        label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
-        if smollm2():
-            label = CAPTIONS["empty_sample_button"].label
+        usual = CAPTIONS["empty_sample_button"].label
+        label = sample_label(usual, is_busy=is_busy)
         self._sample.setText(label)
         self._sample.setAccessibleName(label)
         enable_unless(self._sample, sample_obstacle(is_busy=is_busy))

@@ -50,7 +50,7 @@ class ModelCard(QFrame):
     """Name and facts of the model; a menu with all ways to choose one."""
 
     details_clicked = Signal()
-    sample_changed = Signal()
+    sample_changed = Signal(bool)  # whether it is being downloaded
 
     def __init__(
         self, session: Session, settings: Settings, actions: Mapping[str, QAction]
@@ -178,7 +178,7 @@ class ModelCard(QFrame):
     def show_sample(self) -> None:
         """Show what a click on the sample does, whether it can be, and its progress."""
         is_busy = self.sample_download.is_busy
-        label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
+        label = sample_label(SMOLLM2, is_busy=is_busy)
         self._sample.setText(label)
         obstacle = sample_obstacle(is_busy=is_busy)
         self._sample.setEnabled(not obstacle)
@@ -190,7 +190,7 @@ class ModelCard(QFrame):
         for widget in (self._sample_note, self._sample_bar):
             widget.setVisible(is_busy)
         self._show_problem(self._session.state)
-        self.sample_changed.emit()
+        self.sample_changed.emit(is_busy)
 
     @property
     def _chosen(self) -> str:

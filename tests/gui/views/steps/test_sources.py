@@ -9,9 +9,9 @@ from PySide6.QtWidgets import QLabel, QProgressBar
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.state.run import Status
-from surgeon_gui.views.new import empty_state, model_card
+from surgeon_gui.state.sources import text as source_text
+from surgeon_gui.views.new import model_card
 from surgeon_gui.views.new.model_card import ModelCard
-from surgeon_gui.window import new_place
 from tests.helpers.fake_sources import GATED
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
@@ -163,7 +163,7 @@ def test_recent_model_is_chosen_with_a_click_or_removed_if_missing(window, tmp_p
 
 
 def test_missing_sample_is_downloaded_on_a_click(monkeypatch, make_window):
-    for module in (empty_state, model_card, new_place):
+    for module in (source_text, model_card):
         monkeypatch.setattr(module, "smollm2", str)
     started = []
     monkeypatch.setattr(SampleDownload, "start", lambda self: started.append(self))
