@@ -28,7 +28,7 @@ from surgeon_engine.base.files import expand_path
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.replacing import export_in_the_way, replace_question
+from surgeon_gui.state.replacing import export_in_the_way
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs import state as runs_state
 from surgeon_gui.state.runs import text as run_text
@@ -68,7 +68,7 @@ class RunsController(QObject):
     changed = Signal()  # the list is a different one
     opened = Signal()  # an earlier run is shown
     held_elsewhere = Signal(object, object)  # RunRecord; Holder, on another computer
-    replace_asked = Signal(str, object)  # question, what to do after yes
+    replace_asked = Signal(str, object)  # folder, what to do after yes
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -297,12 +297,8 @@ class RunsController(QObject):
         if run is None or run.status.is_busy:
             self._on_opened(found)  # shows the reason
         elif folder := export_in_the_way(run.config):
-            question = replace_question(folder)
-            if isinstance(question, Failed):
-                self._session.store.show_problem(question)
-            else:
-                resume = partial(self._resume, run, may_replace=True)
-                self.replace_asked.emit(question, resume)
+            resume = partial(self._resume, run, may_replace=True)
+            self.replace_asked.emit(folder, resume)
         else:
             self._resume(run)
 

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
+from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.store import Store
+from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import described, message_box
 
@@ -70,21 +73,26 @@ class Question(QObject):
 class ReplaceQuestion(Question):
     """Ask whether an earlier export may be replaced, or another folder chosen."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, store: Store, parent: QWidget) -> None:
         super().__init__("replace", tr("Replace an export"), parent, no="cancel")
+        self._store = store
         self._other = self._add("other", _ROLES.ActionRole)
         self._on_other: _Callback = _nothing
 
     def ask_about(
-        self, question: str, on_yes: _Callback, on_other: _Callback | None = None
+        self, folder: str, on_yes: _Callback, on_other: _Callback | None = None
     ) -> None:
-        """Show the question; returns at once.
+        """Show the question, or why the export must stay; returns at once.
 
         Args:
-            question: names the folder.
+            folder: the folder of the export.
             on_yes: replaces what is in it.
             on_other: lets the user choose another folder; None: that is not possible.
         """
+        question = replace_question(folder)
+        if isinstance(question, Failed):
+            self._store.show_problem(question)
+            return
         self._on_other = on_other or _nothing
         self._other.setVisible(on_other is not None)
         details = tr(

@@ -12,7 +12,6 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -28,7 +27,6 @@ from surgeon_gui.state.export_text import (
     unrun_note,
 )
 from surgeon_gui.state.job import checks, file_formats
-from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.choices import choice_label
@@ -166,13 +164,9 @@ class SaveSection(QWidget):
         destination = str(checks.save_destination(state))
         if state.computer or not paths.is_occupied(destination):
             self._session.save()
-            return
-        question = replace_question(destination)
-        if isinstance(question, Failed):
-            self._session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, destination)
-            self._question.ask_about(question, on_yes, self._ask_for_folder)
+            self._question.ask_about(destination, on_yes, self._ask_for_folder)
 
     def _on_consent(self, destination: str) -> None:
         if destination == str(checks.save_destination(self._session.state)):

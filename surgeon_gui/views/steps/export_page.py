@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.export_marker import MARKER
-from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import without_number_format
 from surgeon_engine.api.run_folder import plain_name
 from surgeon_engine.base.files import expand_path, free_path
@@ -21,7 +20,6 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
-from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
@@ -49,7 +47,7 @@ class ExportPage(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.question = ReplaceQuestion(self)
+        self.question = ReplaceQuestion(session.store, self)
         self._folder = SourceEdit("export.folder")
         self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
@@ -148,12 +146,8 @@ class ExportPage(Page):
     @Slot()
     def _on_replace_clicked(self) -> None:
         folder = self.session.state.config.export.folder
-        question = replace_question(folder)
-        if isinstance(question, Failed):
-            self.session.store.show_problem(question)
-        else:
-            on_yes = partial(self._on_consent, folder)
-            self.question.ask_about(question, on_yes, self.ask_for_folder)
+        on_yes = partial(self._on_consent, folder)
+        self.question.ask_about(folder, on_yes, self.ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:

@@ -13,7 +13,7 @@ def page(qtbot, session):
     host = QWidget()
     qtbot.addWidget(host)
     column = QVBoxLayout(host)
-    made = RunPage(session, ReportRow(), ReplaceQuestion(host))
+    made = RunPage(session, ReportRow(), ReplaceQuestion(session.store, host))
     made.session = session
     column.addWidget(made)
     host.resize(1100, 900)
