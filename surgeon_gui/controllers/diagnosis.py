@@ -116,11 +116,6 @@ class Diagnosis(QObject):
         command = partial(Diagnose, config=state.config, folder=self._folder.path())
         self.session.store.start_request(RequestKind.DIAGNOSIS, command)
 
-    @Slot()
-    def cancel(self) -> None:
-        """Cancel the diagnosis and keep the results of the previous one."""
-        self.session.store.cancel_request(RequestKind.DIAGNOSIS)
-
     # Reactions
 
     @Slot()

@@ -327,15 +327,15 @@ def show_elided(label: QElidingLabel, text: str, tip: str = "") -> None:
         label.setText(text)
 
 
-def heading(text: str) -> QLabel:
-    """Return a bold label for the top of a group."""
-    label = line_label(text)
-    label.setFont(bold(label.font()))
+def heading(text: str, scale: float = 1.0, name: str = "") -> QLabel:
+    """Return a bold line; `scale` is a size of the type scale."""
+    label = line_label(text, name=name)
+    label.setFont(bold(label.font(), scale))
     return label
 
 
 def large_label(name: str, scale: float = LARGE) -> QElidingLabel:
-    """Return an emphasized line; `scale` is a size of the type scale."""
+    """Return a bold line that is elided; `scale` is a size of the type scale."""
     label = eliding_label(name)
     label.setFont(bold(label.font(), scale))
     return label

@@ -75,7 +75,7 @@ class NewPlace(QStackedWidget):
         card.details_clicked.connect(partial(self.setCurrentWidget, self._details))
         card.sample_changed.connect(self._empty.show_sample)
         self._details.back_clicked.connect(self.show_page)
-        self._page.texts_chosen.connect(self.calibration_page.choose_texts)
+        self._page.domain.chosen.connect(self.calibration_page.choose_texts)
         self._page.folder_asked.connect(self._export_page.ask_for_folder)
         self._model_page.source_entered.connect(card.choose)
         self._empty.sample_clicked.connect(card.use_sample)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QButtonGroup, QFrame, QPushButton, QStackedWidget,
 
 from surgeon_gui.base.theme import GAP, LARGE, MARGIN, ROOM
 from surgeon_gui.text import labels
-from surgeon_gui.widgets.controls import bold, button, line_label
+from surgeon_gui.widgets.controls import button, heading
 from surgeon_gui.widgets.layouts import STRETCH, horizontal, in_column, vertical
 from surgeon_gui.widgets.progress import ProgressBar
 
@@ -52,8 +52,7 @@ class Places(QWidget):
         self._buttons = {place: self._button(place) for place in Place}
         self._progress = ProgressBar("sidebar_progress_bar")
         self._progress.hide()
-        name = line_label(labels.APPLICATION, name="sidebar_title")
-        name.setFont(bold(name.font(), LARGE))
+        name = heading(labels.APPLICATION, LARGE, "sidebar_title")
         name.setContentsMargins(MARGIN, 0, 0, MARGIN)
         foot = [self._foot(each, actions) for each in _FOOT]
         self._computer = foot[0]

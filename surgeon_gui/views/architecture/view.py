@@ -61,7 +61,7 @@ class LayersPlace(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         self._column.addWidget(self._view)
         self._view.show()  # or it would be hidden until the next event
-        self._view.show_run(self._of_run)
+        self._view.controller.show_run(self._of_run)
         super().showEvent(event)
 
 
@@ -71,7 +71,7 @@ class ArchitectureView(QWidget):
     def __init__(self, controller: ArchitectureController) -> None:
         super().__init__()
         self.setObjectName("architecture_view")
-        self._controller = controller
+        self.controller = controller
         self._shown_limit: object = None  # the layer and the limit in the box
         self._fitted: object = None  # the contents that the columns were fitted to
         self._source = ChoiceBox("architecture_source_combo", min_length=24)
@@ -98,14 +98,6 @@ class ArchitectureView(QWidget):
         controller.changed.connect(self.redraw)
         self.redraw()
 
-    def show_run(self, is_shown: bool) -> None:
-        """Show the model of the run in view, or else the draft's model."""
-        self._controller.show_run(is_shown)
-
-    def select(self, name: str) -> None:
-        """Select a layer by its name."""
-        self._controller.select(name)
-
     @override
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -116,7 +108,7 @@ class ArchitectureView(QWidget):
         """Draw the current state, if visible."""
         if not self.isVisible():
             return
-        controller = self._controller
+        controller = self.controller
         sources = {source: _SOURCES[source] for source in controller.sources}
         self._source.offer(sources, controller.source)
         self._source.setVisible(len(sources) > 1)
@@ -132,7 +124,7 @@ class ArchitectureView(QWidget):
         self._show_layer()
 
     def _show_layer(self) -> None:
-        controller, layer = self._controller, self._controller.layer
+        controller, layer = self.controller, self.controller.layer
         has_layer = layer is not None
         self._show_limit()
         for widget in (self._protect, self._share, self._limit):
@@ -166,17 +158,17 @@ class ArchitectureView(QWidget):
             self._tree.viewport().update()
 
     def _show_block(self) -> None:
-        self._protect_block.setEnabled(self._controller.block is not None)
-        is_protected = self._controller.is_block_protected
+        self._protect_block.setEnabled(self.controller.block is not None)
+        is_protected = self.controller.is_block_protected
         name = "unprotect_block_button" if is_protected else "protect_block_button"
         self._protect_block.setText(CAPTIONS[name].label)
 
     def _show_limit(self) -> None:
         """Show the limit of the layer in the box; one half if it has none."""
-        selected = (self._controller.selected, self._controller.limit)
+        selected = (self.controller.selected, self.controller.limit)
         if selected != self._shown_limit:  # keeps a value that is being typed
             self._shown_limit = selected
-            self._share.setValue(round(100 * (self._controller.limit or _HALF)))
+            self._share.setValue(round(100 * (self.controller.limit or _HALF)))
 
     def _open_first(self) -> None:
         count = self._table.rowCount()
@@ -195,20 +187,20 @@ class ArchitectureView(QWidget):
 
     @Slot()
     def _on_source_chosen(self) -> None:
-        self._controller.show_source(self._source.value)
+        self.controller.show_source(self._source.value)
 
     @Slot(QModelIndex)
     def _on_current_changed(self, index: QModelIndex) -> None:
         item = self._table.part(index)
         if isinstance(item, Layer):
-            self._controller.select(item.name)
+            self.controller.select(item.name)
         elif isinstance(item, Block):
-            self._controller.select_block(item.number)
+            self.controller.select_block(item.number)
 
     @Slot()
     def _on_limit_clicked(self) -> None:
         self._share.interpretText()
-        self._controller.keep(self._share.value() / 100)
+        self.controller.keep(self._share.value() / 100)
 
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:
@@ -216,7 +208,7 @@ class ArchitectureView(QWidget):
         if isinstance(item, Block):
             item = item.layers[0] if item.layers else None
         if isinstance(item, Layer):
-            self._controller.select(item.name)
+            self.controller.select(item.name)
             self._menu.popup(self._tree.viewport().mapToGlobal(position))
 
     # construction
@@ -240,10 +232,10 @@ class ArchitectureView(QWidget):
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)
         slots: dict[str, Callable[..., object]] = {
-            "protect_layer_action": self._controller.toggle_protection,
-            "protect_block_action": self._controller.protect_block,
-            "limit_half_action": partial(self._controller.keep, _HALF),
-            "free_layer_action": self._controller.free,
+            "protect_layer_action": self.controller.toggle_protection,
+            "protect_block_action": self.controller.protect_block,
+            "limit_half_action": partial(self.controller.keep, _HALF),
+            "free_layer_action": self.controller.free,
         }
         fill_menu(menu, slots)
         return menu

@@ -13,7 +13,6 @@ from surgeon_gui.views.comparison.files_card import FilesCard
 from surgeon_gui.views.comparison.size_chart import SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import (
-    bold,
     heading,
     problem_label,
     show_text,
@@ -31,8 +30,7 @@ class CompareView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("compare_view")
-        title = heading(tr("Compare"))
-        title.setFont(bold(title.font(), TITLE))
+        title = heading(tr("Compare"), TITLE)
         self._note = text_label(
             tr("Tick two or more runs to compare them."),
             quiet=True,

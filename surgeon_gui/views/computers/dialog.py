@@ -9,7 +9,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QFormLayout, QLineEdit, QSizePolicy, QWidget
 
 from surgeon_engine.api.messages.events import EngineStarted, Failed
-from surgeon_engine.api.messages.files import RunEntry, RunsListed
+from surgeon_engine.api.messages.files import RunsListed
 from surgeon_engine.base.ssh import DEFAULT_COMMAND
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -203,7 +203,7 @@ class ComputersDialog(Dialog):
 
     @Slot()
     def _show_buttons(self) -> None:
-        state, host = self._session.state, self._current_host()
+        state, host = self._session.state, self._list.current
         choose = tr("Select a computer.")
         obstacle = choose if host is None else self._computers.use_obstacle(host)
         enable_unless(self._use, obstacle)
@@ -212,7 +212,7 @@ class ComputersDialog(Dialog):
         if host and host == state.computer:
             obstacle = tr("It is in use. Choose This computer first.")
         enable_unless(self._remove, obstacle)
-        run = self._current_run()
+        run = self._runs.current
         offline = "" if state.is_connected else tr("There is no connection.")
         enable_unless(self._buttons["refresh"], offline)
         busy = tr("A run is being copied.") if self._computers.fetching else ""
@@ -222,24 +222,16 @@ class ComputersDialog(Dialog):
         obstacle = offline or text.resume_obstacle(run, state)
         enable_unless(self._buttons["resume"], obstacle)
 
-    def _current_host(self) -> str | None:
-        host: str | None = self._list.current
-        return host
-
-    def _current_run(self) -> RunEntry | None:
-        run: RunEntry | None = self._runs.current
-        return run
-
     # what the user does
 
     @Slot()
     def _on_use_clicked(self) -> None:
-        if (host := self._current_host()) is not None:
+        if (host := self._list.current) is not None:
             self._computers.use(host)
 
     @Slot()
     def _on_remove_clicked(self) -> None:
-        if host := self._current_host():
+        if host := self._list.current:
             self._computers.remove(host)
 
     @Slot()
@@ -255,11 +247,11 @@ class ComputersDialog(Dialog):
         self._list.setFocus()
 
     def _fetch_run(self, with_model: bool) -> None:
-        if (run := self._current_run()) is not None:
+        if (run := self._runs.current) is not None:
             self._computers.fetch(run, with_model=with_model)
 
     @Slot()
     def _on_resume_clicked(self) -> None:
-        if (run := self._current_run()) is not None:
+        if (run := self._runs.current) is not None:
             self._computers.resume(run)
             self.accept()

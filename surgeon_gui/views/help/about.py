@@ -15,7 +15,7 @@ from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.widgets.controls import bold, button, heading, text_label
+from surgeon_gui.widgets.controls import button, heading, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import answer_row, in_column, in_row, vertical
@@ -95,8 +95,7 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     """Return the icon beside the name and the description of the program."""
     picture = QLabel(pixmap=icon.pixmap(_ICON, _ICON))
     picture.setAccessibleName(labels.APPLICATION)
-    name = heading(labels.APPLICATION)
-    name.setFont(bold(name.font(), _TITLE_SCALE))
+    name = heading(labels.APPLICATION, _TITLE_SCALE)
     about = text_label(_ABOUT)
     policy = about.sizePolicy()
     policy.setHeightForWidth(True)

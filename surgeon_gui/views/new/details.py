@@ -30,7 +30,7 @@ class ModelDetails(QWidget):
         self._title = large_label("details_title", TITLE)
         self._facts = Facts("model_facts")
         maps = DiagnosisView(diagnosis)
-        maps.part_chosen.connect(layers.select)
+        maps.part_chosen.connect(layers.controller.select)
         place = LayersPlace(layers, of_run=False)
         place.setMinimumHeight(_MIN_LAYERS)
         back = link("details_back_button", self.back_clicked)

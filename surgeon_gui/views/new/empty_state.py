@@ -26,7 +26,6 @@ from surgeon_gui.text.captions.pages import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.controls import (
     AnyWidget,
-    bold,
     button,
     described,
     enable_unless,
@@ -136,8 +135,7 @@ class EmptyState(QWidget):
         self.source_chosen.emit(self._recent_sources[number])
 
     def _add_open_controls(self, content: QVBoxLayout) -> None:
-        self._title = heading("")
-        self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
+        self._title = heading("", _TITLE_SCALE)
         self._title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._explanation = _centered()
         self._explanation.setObjectName("empty_explanation_label")

@@ -83,7 +83,6 @@ _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
 class NewPage(QWidget):
     """Draws the draft; user actions go to the session."""
 
-    texts_chosen = Signal(list)  # paths; empty: the built-in text
     folder_asked = Signal()  # for the result
 
     def __init__(
@@ -108,7 +107,8 @@ class NewPage(QWidget):
         self._curve.moved.connect(self._on_curve_moved)
         self._basis = eliding_label("forecast_basis", quiet=True)
         self._measure = button("diagnose_button", diagnosis.diagnose)
-        self._progress = TaskProgress("diagnose", diagnosis.cancel, self._measure)
+        cancel = partial(session.store.cancel_request, RequestKind.DIAGNOSIS)
+        self._progress = TaskProgress("diagnose", cancel, self._measure)
         self._chips = {
             purpose: chip(
                 f"purpose_{purpose.value}_button", partial(self._on_purpose, purpose)
@@ -116,7 +116,6 @@ class NewPage(QWidget):
             for purpose in Purpose
         }
         self.domain = DomainChip(session)
-        self.domain.chosen.connect(self.texts_chosen)
         self._languages = LanguagesChip(session)
         self._title = text_label(name="plan_label")
         self._title.setFont(bold(self._title.font(), LARGE))

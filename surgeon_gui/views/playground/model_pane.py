@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
@@ -13,6 +13,7 @@ from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.lm_studio import start_folder
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
     side_name,
@@ -41,11 +42,9 @@ _MIN_TEXT = 120  # pixels
 class ModelPane(QWidget):
     """Left or right side, with a button to choose its model."""
 
-    model_chosen = Signal(object, str)  # Side, source
-
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, playground: Playground) -> None:
         super().__init__()
-        self._side = side
+        self._side, self._playground = side, playground
         self._state = PlaygroundState()
         self._source = ""  # source of the model
         name = f"playground_{side.value}"
@@ -104,7 +103,7 @@ class ModelPane(QWidget):
 
     @Slot(str)
     def _on_chosen(self, source: str) -> None:
-        self.model_chosen.emit(self._side, source)
+        self._playground.choose_model(self._side, source)
 
     @Slot()
     def _on_copy(self) -> None:

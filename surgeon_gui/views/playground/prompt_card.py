@@ -98,9 +98,7 @@ class PromptCard(QWidget):
             _example_button(number, partial(self._on_example, number))
             for number in range(1, EXAMPLES_SHOWN + 1)
         ]
-        self._sampling = SamplingRow()
-        self._sampling.edited.connect(playground.edit_settings)
-        self._sampling.seed_requested.connect(playground.draw_seed)
+        self._sampling = SamplingRow(playground)
         self._generate = button(
             "playground_generate_button", self._on_generate, primary=True
         )
@@ -182,16 +180,14 @@ def _example_button(number: int, on_click: Callable[[], None]) -> QPushButton:
 class SamplingRow(QWidget):
     """Four numbers, a button for a new seed, and a check box for the chat template."""
 
-    edited = Signal(object)  # GenerationSettings
-    seed_requested = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, playground: Playground) -> None:
         super().__init__()
+        self._playground = playground
         self._settings = GenerationSettings()
         self._boxes: dict[str, NumberBox] = {
             field: _box(field, *row) for field, row in _BOXES.items()
         }
-        self._new_seed = button("playground_new_seed_button", self.seed_requested)
+        self._new_seed = button("playground_new_seed_button", playground.draw_seed)
         self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
         described(self._chat, "playground_chat_check")
         self._chat.toggled.connect(self._on_edited)
@@ -235,7 +231,7 @@ class SamplingRow(QWidget):
             for field, box in self._boxes.items()
         }
         values["as_chat"] = self._chat.isChecked()
-        self.edited.emit(replace(self._settings, **values))
+        self._playground.edit_settings(replace(self._settings, **values))
 
 
 def _box(field: str, name: str, step: float) -> NumberBox:

@@ -35,12 +35,11 @@ class PlaygroundView(QWidget):
         self._named: object = None  # what the names of the models are made of
         self._names: dict[Side, str] = {}
         self._prompt = PromptCard(playground)
-        self._panes = {side: ModelPane(side) for side in Side}
+        self._panes = {side: ModelPane(side, playground) for side in Side}
         self._differences = Differences()
         self._differences.place_chosen.connect(self._on_place_chosen)
         panes = in_row()
         for pane in self._panes.values():
-            pane.model_chosen.connect(playground.choose_model)
             panes.addWidget(pane, 1)
         vertical(self, self._prompt, (panes, 5), (self._differences, 2))
         playground.changed.connect(self._redraw)

@@ -32,10 +32,8 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.charts.plot import PlotCard
 from surgeon_gui.widgets.controls import (
-    bold,
     explained,
     heading,
-    line_label,
     link,
     show_text,
     text_label,
@@ -154,8 +152,7 @@ class RemainingCard(QFrame):
         title = heading(tr("Remaining parameters"))
         explained(title, MEANINGS["parameters"])
         self._bar = ProgressBar("remaining_bar", title.text())
-        self._figure = line_label(name="remaining_figure")
-        self._figure.setFont(bold(self._figure.font()))
+        self._figure = heading("", name="remaining_figure")
         vertical(self, title, in_row((self._bar, 1), self._figure), margin=ROOM)
 
     def show_run(self, run: RunState) -> None:

@@ -100,10 +100,10 @@ class RunHead(QWidget):
         self._place_buttons(is_narrow=False)
 
     def _running_buttons(self, session: Session) -> QWidget:
-        slots = (session.pause_or_resume, session.stop_and_keep, self.cancel_asked)
         self._buttons = {
-            name: button(f"{name}_button", slot)
-            for name, slot in zip(_LABELS, slots, strict=True)
+            "pause": button("pause_button", session.pause_or_resume),
+            "stop": button("stop_button", session.stop_and_keep),
+            "cancel": button("cancel_button", self.cancel_asked),
         }
         for name, made in self._buttons.items():
             made.setFocusPolicy(Qt.FocusPolicy.TabFocus)

@@ -68,9 +68,7 @@ class CardGrid(QListView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.viewport().setAutoFillBackground(False)
-        delegate = CardDelegate(self)
-        delegate.menu_clicked.connect(self.menu_clicked)
-        self.setItemDelegate(delegate)
+        self.setItemDelegate(CardDelegate(self))
         self._fit()
 
     @property
@@ -110,8 +108,6 @@ class CardGrid(QListView):
 
 class CardDelegate(QStyledItemDelegate):
     """Paints the cards, and handles clicks on their spots."""
-
-    menu_clicked = Signal(QModelIndex)
 
     def __init__(self, view: CardGrid) -> None:
         super().__init__(view)
@@ -191,7 +187,7 @@ class CardDelegate(QStyledItemDelegate):
             return True
         if menu_rect(option.rect).contains(place):
             if is_release:
-                self.menu_clicked.emit(model.index(index.row(), 0))
+                self._view.menu_clicked.emit(model.index(index.row(), 0))
             return True
         # A click in the gap between two cards opens none.
         return not card_rect(option.rect).contains(place)

@@ -27,7 +27,6 @@ from surgeon_gui.views.runs.run_filter import RunFilterBar
 from surgeon_gui.views.runs.run_menu import RunMenu
 from surgeon_gui.widgets.controls import (
     action,
-    bold,
     button,
     eliding_label,
     heading,
@@ -57,15 +56,14 @@ class RunsHome(QWidget):
         super().__init__()
         self.setObjectName("runs_home")
         self._runs = runs
-        self._title = heading(tr("Runs"))
-        self._title.setFont(bold(self._title.font(), TITLE))
+        self._title = heading(tr("Runs"), TITLE)
         self._space = eliding_label("runs_space_note", quiet=True)
         self._compare = button("runs_compare_button", self.compare_clicked)
         self._filter_button = button("runs_filter_button")
         self._details_button = button("runs_details_button")
         self._filter = RunFilterBar()
         self._queue = card(queue_panel, margin=0)
-        self._cards = RunCards(self)
+        self._cards = RunCards(runs, self)
         self._grid = CardGrid("runs_grid")
         self._grid.setModel(self._cards)
         self._details = RunDetails(runs)
@@ -135,8 +133,6 @@ class RunsHome(QWidget):
     def _connect(self) -> None:
         self._runs.changed.connect(self._on_changed)
         self._filter.changed.connect(self._on_changed)
-        self._cards.renamed.connect(self._runs.rename)
-        self._cards.ticked.connect(self._runs.tick)
         self._grid.activated.connect(self._on_activated)
         self._grid.menu_clicked.connect(self._on_menu_clicked)
         self._grid.customContextMenuRequested.connect(self._on_menu_requested)

@@ -12,10 +12,10 @@ from PySide6.QtCore import (
     QObject,
     QPersistentModelIndex,
     Qt,
-    Signal,
 )
 from typing_extensions import override
 
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.state import RunFilter, RunsState
@@ -30,11 +30,9 @@ PERCENT = _ROLES.UserRole + 2  # how far a run has come
 class RunCards(QAbstractListModel):
     """The runs that match a filter; a name can be edited, and a run be ticked."""
 
-    renamed = Signal(str, str)  # folder, name
-    ticked = Signal(str, bool)  # folder, whether it is ticked
-
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, runs: RunsController, parent: QObject) -> None:
         super().__init__(parent)
+        self._runs = runs
         self._state = RunsState()
         self._titles: dict[str, str] = {}  # by folder
         self._records: list[RunRecord] = []  # the runs shown
@@ -110,14 +108,14 @@ class RunCards(QAbstractListModel):
 
     @override
     def setData(self, index: Index, value: Any, role: int = _ROLES.EditRole) -> bool:
-        # Only signals: the list changes once the controller has done it.
+        # The list changes once the controller has done it.
         record = self._records[index.row()]
         if role == _ROLES.CheckStateRole:
             is_ticked = Qt.CheckState(value) is Qt.CheckState.Checked
-            self.ticked.emit(record.folder, is_ticked)
+            self._runs.tick(record.folder, is_ticked)
             return True
         if role == _ROLES.EditRole and value != run_text.title(record):
-            self.renamed.emit(record.folder, value)
+            self._runs.rename(record.folder, value)
             return True
         return False
 
