@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtGui import QFocusEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -23,8 +24,9 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN, PAGE
+from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -188,3 +190,58 @@ class Collapsible(QWidget):
         arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
         self.button.setArrowType(arrow)
         self._content.setVisible(is_open)
+
+
+class PageArea(QScrollArea):
+    """Scrolls a column; the bar takes its room from the column's right margin."""
+
+    def __init__(self, content: QWidget, column: QVBoxLayout) -> None:
+        super().__init__()
+        self._column, self._margins = column, column.contentsMargins()
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.verticalScrollBar().rangeChanged.connect(self._make_room)
+        self._make_room()
+
+    @override
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        is_forwards = event.reason() is Qt.FocusReason.TabFocusReason
+        if is_forwards or event.reason() is Qt.FocusReason.BacktabFocusReason:
+            self.focusNextPrevChild(is_forwards)  # the area shows no focus
+
+    @Slot()
+    def _make_room(self) -> None:
+        bar, margins = self.verticalScrollBar(), self._margins
+        room = bar.sizeHint().width() if bar.maximum() > 0 else 0
+        right = max(0, margins.right() - room)
+        self._column.setContentsMargins(
+            margins.left(), margins.top(), right, margins.bottom()
+        )
+
+
+class CardRow(QWidget):
+    """Gives its cards the same width; `narrow`: pixels below which they are stacked."""
+
+    def __init__(self, *cards: QWidget, narrow: int) -> None:
+        super().__init__()
+        self._cards, self._narrow = cards, narrow
+        self._row = horizontal(self, *((each, 1) for each in cards), spacing=ROOM)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        shown = [each for each in self._cards if not each.isHidden()]
+        widest = max((each.minimumSizeHint().width() for each in shown), default=0)
+        needed = len(shown) * (widest + ROOM) - ROOM
+        is_stacked = event.size().width() < max(needed, self._narrow)
+        stack(self._row, is_stacked=is_stacked)
+
+    # The layout would not let the row become narrower than its cards are together.
+    @override
+    def minimumSizeHint(self) -> QSize:
+        widths = [each.minimumSizeHint().width() for each in self._cards]
+        return QSize(max(widths), super().minimumSizeHint().height())

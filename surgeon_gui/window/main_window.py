@@ -38,8 +38,7 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.controls import neighbor_in_focus_chain
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
-from surgeon_gui.widgets.layouts import vertical
-from surgeon_gui.widgets.page_area import PageArea
+from surgeon_gui.widgets.layouts import PageArea, vertical
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration

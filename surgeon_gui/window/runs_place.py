@@ -27,8 +27,7 @@ from surgeon_gui.views.runs.home import RunsHome
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.widgets.controls import give_menu, link
 from surgeon_gui.widgets.elided_link import ElidedLink
-from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
-from surgeon_gui.widgets.page_area import PageArea
+from surgeon_gui.widgets.layouts import STRETCH, PageArea, horizontal, vertical
 from surgeon_gui.window.run_queue import RunQueue
 
 

@@ -18,8 +18,7 @@ from surgeon_gui.state.diagnosis.planner import (
     is_protected,
 )
 from surgeon_gui.state.diagnosis.sensitivity import loss_rises, prunable_weights
-from surgeon_gui.state.diagnosis.state import DiagnosisResult
-from surgeon_gui.state.diagnosis.text import part_name
+from surgeon_gui.state.diagnosis.state import DiagnosisResult, part_name
 from surgeon_gui.state.experts import EXPERTS
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers

@@ -15,8 +15,11 @@ from surgeon_gui.state.diagnosis.sensitivity import (
     scale_labels,
     sensitivity_cells,
 )
-from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
-from surgeon_gui.state.diagnosis.text import describe_plan
+from surgeon_gui.state.diagnosis.state import (
+    DiagnosisPhase,
+    DiagnosisResult,
+    describe_plan,
+)
 from surgeon_gui.state.experts import routings_of_plan
 from surgeon_gui.text import numbers
 from surgeon_gui.views.experts_card import ExpertsCard

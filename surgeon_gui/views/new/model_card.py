@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFrame, QMenu
+from PySide6.QtWidgets import QFrame, QMenu, QWidget
 
 from surgeon_gui.base.lm_studio import start_folder
 from surgeon_gui.base.settings import Settings
@@ -16,10 +16,17 @@ from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.sources.reading import model_problem, reading_note
+from surgeon_gui.state.sources.reading import (
+    model_problem,
+    needs_download,
+    reading_note,
+)
 from surgeon_gui.state.sources.resolver import is_missing, resolve_model
 from surgeon_gui.state.sources.samples import PACKAGE, SAMPLE_BYTES, SMOLLM2, smollm2
 from surgeon_gui.state.sources.text import (
+    download_line,
+    download_obstacle,
+    download_title,
     model_line,
     sample_label,
     sample_obstacle,
@@ -28,11 +35,12 @@ from surgeon_gui.state.sources.text import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.problems import sentence
-from surgeon_gui.views.steps.download_card import DownloadCard
 from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.widgets.controls import (
     action,
+    bold,
     button,
+    enable_unless,
     give_menu,
     large_label,
     link,
@@ -42,7 +50,13 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
-from surgeon_gui.widgets.layouts import in_column, in_row, vertical
+from surgeon_gui.widgets.layouts import (
+    add_parts,
+    in_column,
+    in_row,
+    inside_card,
+    vertical,
+)
 from surgeon_gui.widgets.progress import ProgressBar
 
 
@@ -213,3 +227,42 @@ class ModelCard(QFrame):
             "network connection, or choose another model."
         )
         self._session.store.report(message, hint.format(package=PACKAGE))
+
+
+class DownloadCard(QWidget):
+    """Download of a model from the Hub; hidden if there is nothing to download."""
+
+    def __init__(self, downloads: DownloadController) -> None:
+        super().__init__()
+        self.setObjectName("download_card")
+        self._title = text_label(name="download_title")
+        self._title.setFont(bold(self._title.font()))
+        self._line = text_label(quiet=True, name="download_line")
+        self._bar = ProgressBar("download_bar", tr("Download progress"))
+        self._download = button("download_button", downloads.start, primary=True)
+        self._cancel = button("download_cancel_button", downloads.cancel)
+        parts = (self._title, self._line, self._bar)
+        inner = inside_card(self, *parts, margin=GAP, spacing=GAP // 2)
+        inner.addSpacing(GAP // 2)
+        add_parts(inner, self._download, self._cancel)
+        self.hide()
+
+    def show_state(self, state: AppState) -> None:
+        """Show the download of the chosen model."""
+        download, source = state.download, state.config.model.source
+        is_due = needs_download(state)
+        self.setVisible(download.is_open or is_due)
+        if not download.is_open and not is_due:
+            return
+        is_own = download.source == source
+        self._title.setText(download_title(download, source, state.computer))
+        self._line.setText(download_line(download, source))
+        self._bar.setVisible(download.is_open or (is_own and download.can_resume))
+        is_known = download.is_planned or not download.is_open
+        self._bar.show_share(download.share if is_known else None)
+        self._download.setVisible(not download.is_open)
+        is_begun = is_own and download.can_resume
+        enable_unless(self._download, download_obstacle())
+        self._download.setText(tr("Resume") if is_begun else tr("Download"))
+        self._cancel.setVisible(download.is_open)
+        self._cancel.setEnabled(not download.is_cancelling)

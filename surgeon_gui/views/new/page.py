@@ -40,10 +40,9 @@ from surgeon_gui.state.sources.reading import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
+from surgeon_gui.views.new.chips import DomainChip, LanguagesChip
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
-from surgeon_gui.views.new.domain import DomainChip
 from surgeon_gui.views.new.expert import Expert
-from surgeon_gui.views.new.languages import LanguagesChip
 from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.size_input import SizeInput

@@ -20,7 +20,6 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import memory, numbers
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
-from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -30,7 +29,7 @@ from surgeon_gui.widgets.controls import (
     mark,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
+from surgeon_gui.widgets.layouts import STRETCH, CardRow, in_row, vertical
 from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import show_tip
 

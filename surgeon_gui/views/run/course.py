@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Slot
+from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import ROOM
+from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     has_recovery,
@@ -20,24 +20,29 @@ from surgeon_gui.state.experts import routings_of_run
 from surgeon_gui.state.parts import parts_of
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_text import last_choice, steps_left_out, undone
-from surgeon_gui.text import numbers
+from surgeon_gui.state.run_text import last_choice, sample_pair, steps_left_out, undone
+from surgeon_gui.text import numbers, stages
 from surgeon_gui.text.captions.views import MEANINGS
+from surgeon_gui.text.stages import Mark, Part, PartView
 from surgeon_gui.views.experts_card import ExpertsCard
 from surgeon_gui.views.run.charts import CostChart, LayerMap, QualityChart
-from surgeon_gui.views.run.part_list import PartList
-from surgeon_gui.views.sample_card import SampleCard
 from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.charts.plot import PlotCard
 from surgeon_gui.widgets.controls import (
+    RIGHT,
+    bold,
+    eliding_label,
     explained,
     heading,
+    line_label,
     link,
+    show_elided,
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import card, in_grid, in_row, row_of, vertical
 from surgeon_gui.widgets.progress import ProgressBar
 
@@ -46,6 +51,15 @@ _MIN_PLOT = 255  # pixels; in a lower plot the title of an axis is cut
 _PARTS_WIDTH = 320
 _WIDE, _NARROW = 1000, 640  # pixels, for three columns and for two
 _MEANINGS = {"perplexity": "quality"}  # charts with another name than in MEANINGS
+_SHAPES = {
+    Mark.DONE: (Shape.TICK, "accent"),
+    Mark.NOW: (Shape.RING, "accent"),
+    Mark.NEXT: (Shape.RING, "border"),
+    Mark.BROKEN_OFF: (Shape.CROSS, "muted"),
+    Mark.FAILED: (Shape.CROSS, "bad"),
+}
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_LINES = 3  # for which there is room before a text comes
 
 
 class CourseView(QWidget):
@@ -60,7 +74,7 @@ class CourseView(QWidget):
         self._run, self._now = RunState(), 0.0
         self._parts = PartList()
         self._remaining = RemainingCard()
-        self._sample = SampleCard("live")
+        self._sample = SampleCard()
         self._quality, self._map = QualityChart(measure), LayerMap()
         self.charts: dict[str, ChartCard] = {
             "perplexity": self._quality,
@@ -239,3 +253,101 @@ def prepare(charts: dict[str, ChartCard]) -> None:
         chart.explain(MEANINGS[_MEANINGS.get(name, name)])
         least = _MIN_PLOT if isinstance(chart, PlotCard) else _MIN_CHART
         chart.setMinimumHeight(max(least, chart.minimumHeight()))
+
+
+class PartList(QWidget):
+    """Shows one row per part; rows are made once and reused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("part_list")
+        self.setAccessibleName(tr("Parts of the run"))
+        self._rows = [_Row(part) for part in Part]
+        parts = in_grid(self, wide=1, below=GAP + GAP // 2)
+        for number, row in enumerate(self._rows):
+            for column, widget in enumerate((row.dot, row.label, row.time)):
+                parts.addWidget(widget, number, column)
+        parts.setRowStretch(len(self._rows), 1)
+
+    def show_parts(self, parts: tuple[PartView, ...]) -> None:
+        """Show these parts."""
+        shown = {each.part: each for each in parts}
+        for part, row in zip(Part, self._rows, strict=True):
+            row.show_view(shown.get(part))
+
+
+class _Row:
+    def __init__(self, part: Part) -> None:
+        self.dot = Dot()
+        self.label = eliding_label(f"part_{part.value}_label")
+        self.time = line_label(quiet=True, name=f"part_{part.value}_time")
+        self.time.setAlignment(RIGHT)
+        self._plain = self.label.font()
+        self._view: PartView | None = None
+        for each in (self.dot, self.label, self.time):
+            each.hide()
+
+    def show_view(self, view: PartView | None) -> None:
+        if view == self._view:
+            return
+        self._view = view
+        for each in (self.dot, self.label, self.time):
+            each.setVisible(view is not None)
+        if view is None:
+            return
+        self.dot.show_shape(*_SHAPES[view.mark])
+        self.label.setEnabled(view.mark is not Mark.NEXT)
+        # Each time, because another theme takes a font away.
+        is_now = view.mark is Mark.NOW
+        self.label.setFont(bold(self._plain) if is_now else self._plain)
+        show_elided(self.label, stages.label(view), tip=stages.tip(view.part))
+        self.label.setAccessibleName(stages.spoken(view))
+        self.time.setText(stages.time(view))
+
+
+class SampleCard(QFrame):
+    """Two texts beside each other; hidden while a run has no samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("card", "true")
+        self._prompt = text_label(quiet=True, name="live_sample_prompt")
+        self._when = line_label(quiet=True)
+        self._original = text_label(name="live_sample_original")
+        self._pruned = text_label(name="live_sample_pruned")
+        for text in (self._original, self._pruned):
+            text.setMinimumHeight(_LINES * text.fontMetrics().lineSpacing())
+            text.setAlignment(Qt.AlignmentFlag.AlignTop)
+            text.setTextInteractionFlags(
+                Qt.TextInteractionFlag.TextSelectableByMouse
+                | Qt.TextInteractionFlag.TextSelectableByKeyboard
+            )
+        grid = QGridLayout(self)
+        grid.setContentsMargins(ROOM, ROOM, ROOM, ROOM)
+        grid.setSpacing(GAP // 2)
+        grid.addWidget(heading(tr("The same prompt, both models")), 0, 0, 1, 2)
+        grid.addWidget(self._prompt, 1, 0, 1, 2)
+        grid.addWidget(line_label(tr("Original"), quiet=True), 2, 0)
+        grid.addWidget(self._when, 2, 1)
+        grid.addWidget(self._original, 3, 0)
+        grid.addWidget(self._pruned, 3, 1)
+        grid.setHorizontalSpacing(ROOM)
+        for column in range(2):
+            grid.setColumnStretch(column, 1)
+        self.hide()
+
+    def show_run(self, run: RunState) -> None:
+        """Show the samples of a run."""
+        pair = sample_pair(run)
+        self.setVisible(pair is not None)
+        if pair is None:
+            return
+        self._prompt.setText(tr("“{prompt}”").format(prompt=pair.prompt))
+        self._when.setText(pair.title)
+        _show_sample(self._original, pair.original, tr("Original"))
+        _show_sample(self._pruned, pair.pruned, pair.title)
+
+
+def _show_sample(label: QLabel, text: str, title: str) -> None:
+    label.setText(text.strip() or _ELLIPSIS)
+    label.setAccessibleName(title)

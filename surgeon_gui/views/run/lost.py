@@ -28,7 +28,6 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.judgments import Answer
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
-from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     button,
     enable_unless,
@@ -40,7 +39,15 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import PROMPT_FILES, ask_file
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import STRETCH, card, in_grid, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    CardRow,
+    card,
+    in_grid,
+    in_row,
+    row_of,
+    vertical,
+)
 
 _NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more

@@ -19,8 +19,7 @@ from surgeon_gui.views.run.details import RunDetails
 from surgeon_gui.views.run.head import RunHead
 from surgeon_gui.views.run.lost import LossView
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.layouts import vertical
-from surgeon_gui.widgets.page_area import PageArea
+from surgeon_gui.widgets.layouts import PageArea, vertical
 from surgeon_gui.widgets.progress import ProgressBar
 
 _PICTURE = QSize(640, 300)  # pixels; no title of an axis is cut

@@ -43,8 +43,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import bold, described
-from surgeon_gui.widgets.layouts import inside_card, vertical
-from surgeon_gui.widgets.page_area import PageArea
+from surgeon_gui.widgets.layouts import PageArea, inside_card, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 384  # pixels

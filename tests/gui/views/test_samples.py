@@ -8,7 +8,7 @@ from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.run import SampleWritten
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.views.sample_card import SampleCard
+from surgeon_gui.views.run.course import SampleCard
 from surgeon_gui.views.steps.run_page import SampleSettings
 from tests.helpers.windows import find
 
@@ -32,7 +32,7 @@ def texts(card):
 
 
 def test_card_shows_the_latest_sample_beside_the_original(qtbot):
-    card = SampleCard("live")
+    card = SampleCard()
     qtbot.addWidget(card)
     card.show_run(RunState(config=RunConfig()))
     assert card.isHidden()

@@ -23,8 +23,7 @@ from surgeon_gui.state.quality import AXES
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.text.stages import Mark, Part, PartView
-from surgeon_gui.views.run.course import CourseView
-from surgeon_gui.views.run.part_list import PartList
+from surgeon_gui.views.run.course import CourseView, PartList
 from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import Legend

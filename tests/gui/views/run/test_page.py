@@ -22,7 +22,7 @@ from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
 from surgeon_gui.state.run import Status, interrupted
 from surgeon_gui.views.run import head
-from surgeon_gui.views.run.speed import SpeedFacts
+from surgeon_gui.views.run.details import SpeedFacts
 from surgeon_gui.widgets.dot import Shape
 from tests.helpers.fake_results import measured
 from tests.helpers.judgments import fidelity, judgment
