@@ -34,17 +34,10 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
     Consent to replace an export holds as long as the destination stays the same.
     """
     old = state.config
-    obsolete = []
+    before, after = _read_of(old), _read_of(config)
+    obsolete = [kind for kind in after if before[kind] != after[kind]]
     same_destination = config.export.folder == old.export.folder
     same_model = config.model.source == old.model.source
-    if not same_model:
-        obsolete.append(RequestKind.INSPECTION)
-    if not _is_same_table(old, config):
-        obsolete.append(RequestKind.DESCRIPTION)
-    if _previewed(config) != _previewed(old):
-        obsolete.append(RequestKind.PREVIEW)
-    if _vocabulary_of(config) != _vocabulary_of(old):
-        obsolete.append(RequestKind.VOCABULARY)
     return replace(
         without_requests(state, *obsolete),
         config=config,
@@ -65,27 +58,16 @@ def fitted(state: AppState) -> AppState:
     return replace(with_config(state, config), is_fitting=False)
 
 
-def _previewed(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings on which a preview depends."""
-    model = config.model
-    return model.source, model.dtype, config.calibration, config.own_windows
-
-
-def _vocabulary_of(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings on which a preview of the vocabulary depends."""
-    pruning = config.pruning
+def _read_of(config: RunConfig) -> dict[RequestKind, tuple[object, ...]]:
+    """Return the settings on which each request about a draft depends."""
+    model, texts, pruning = config.model, config.calibration, config.pruning
     tokens = pruning.vocabulary, pruning.vocabulary_tokens, pruning.kept_texts
-    return config.model.source, config.calibration, *tokens
-
-
-def _is_same_table(one: RunConfig, other: RunConfig) -> bool:
-    """Return True if both jobs read the same table, maybe different columns of it."""
-    first, second = one.calibration, other.calibration
-    return (first.text, first.dataset_config, first.split) == (
-        second.text,
-        second.dataset_config,
-        second.split,
-    )
+    return {
+        RequestKind.INSPECTION: (model.source,),
+        RequestKind.DESCRIPTION: (texts.text, texts.dataset_config, texts.split),
+        RequestKind.PREVIEW: (model.source, model.dtype, texts, config.own_windows),
+        RequestKind.VOCABULARY: (model.source, texts, *tokens),
+    }
 
 
 def with_preset(state: AppState, preset: Preset) -> AppState:
