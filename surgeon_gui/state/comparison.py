@@ -83,11 +83,6 @@ class Column:
     is_original: bool
     rung: Rung | None  # None: there is no file
 
-    @property
-    def file_bytes(self) -> int:
-        """Its size; 0: there is none."""
-        return self.rung.weight_bytes if self.rung is not None else 0
-
 
 def comparable(run: RunState) -> RunState:
     """Return a run without the figures of a model that is still worked on."""
@@ -224,8 +219,8 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
 
     rows = (
         ("", *(each.name for each in found)),
-        _row(tr("Verdict"), found, _verdict),
-        _row(tr("Status"), found, _early_end),
+        _run_row(tr("Verdict"), found, _verdict),
+        _run_row(tr("Status"), found, _early_end),
         _row(tr("File"), found, _file_size),
         rung_row(memory.title(context), lambda rung: numbers.needed_size(rung.memory)),
         rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
@@ -233,10 +228,14 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
             tr("Best for"), lambda rung: ladder.memories(best_for.get(id(rung), ()))
         ),
         *_fidelity_rows(found, tr("KL, {text}"), _kl),
-        *_fidelity_rows(found, tr("Same top token, {text}"), _same_token),
+        *_fidelity_rows(
+            found, tr("Same top token, {text}"), lambda _, x: agreement_interval(x)
+        ),
         *_token_rows(found),
         _row(axis_label(runs, Quality.PERPLEXITY), found, _perplexity),
-        *(_row(title, found, to_text) for title, to_text in _FIGURES),
+        _row(tr("Parameters"), found, _parameters),
+        _run_row(tr("Format"), found, _format),
+        _run_row(tr("Time"), found, _time),
         *_differences(found),
     )
     return tuple(row for row in rows if any(x != NOTHING for x in row[1:]))
@@ -264,22 +263,27 @@ def _row(
     return (title, *map(to_text, found))
 
 
-def _verdict(column: Column) -> str:
-    if column.is_original:
-        return NOTHING
-    verdict = verdict_of_run(column.run)
-    return VERDICTS[verdict] if verdict else OUTCOMES[outcome_of(column.run)]
+def _run_row(
+    title: str, found: Sequence[Column], to_text: Callable[[RunState], str]
+) -> tuple[str, ...]:
+    """Return a row of what a run has, and an original has not."""
+    shown = (NOTHING if x.is_original else to_text(x.run) for x in found)
+    return (title, *shown)
 
 
-def _early_end(column: Column) -> str:
-    run = column.run
-    if column.is_original or outcome_of(run) is not RunOutcome.STOPPED:
-        return NOTHING
-    return unusual_end(run)
+def _verdict(run: RunState) -> str:
+    verdict = verdict_of_run(run)
+    return VERDICTS[verdict] if verdict else OUTCOMES[outcome_of(run)]
+
+
+def _early_end(run: RunState) -> str:
+    is_stopped = outcome_of(run) is RunOutcome.STOPPED
+    return unusual_end(run) if is_stopped else NOTHING
 
 
 def _file_size(column: Column) -> str:
-    return numbers.size(column.file_bytes) if column.file_bytes else NOTHING
+    size = column.rung.weight_bytes if column.rung is not None else 0
+    return numbers.size(size) if size else NOTHING
 
 
 def _fidelity_rows(
@@ -314,7 +318,7 @@ def _token_rows(found: Sequence[Column]) -> list[tuple[str, ...]]:
         return []
     return [
         _row(tr("Vocabulary"), found, _tokens),
-        _row(tr("Compared at"), found, _compared),
+        _run_row(tr("Compared at"), found, _compared),
     ]
 
 
@@ -325,15 +329,9 @@ def _tokens(column: Column) -> str:
     return numbers.whole(run.model.vocabulary) if run.model is not None else NOTHING
 
 
-def _compared(column: Column) -> str:
-    shares = [x.compared for x in fidelity_of(column.run) if x.compared is not None]
-    if column.is_original or not shares:
-        return NOTHING
-    return numbers.percent(min(shares))
-
-
-def _same_token(_: Column, measured: Fidelity) -> str:
-    return agreement_interval(measured)
+def _compared(run: RunState) -> str:
+    shares = [x.compared for x in fidelity_of(run) if x.compared is not None]
+    return numbers.percent(min(shares)) if shares else NOTHING
 
 
 def _perplexity(column: Column) -> str:
@@ -349,18 +347,17 @@ def _parameters(column: Column) -> str:
     return numbers.count(run.history[-1].parameters) if run.history else NOTHING
 
 
-def _format(column: Column) -> str:
-    exported = column.run.exported
-    if column.is_original or exported is None:
+def _format(run: RunState) -> str:
+    exported = run.exported
+    if exported is None:
         return NOTHING
     return tr("{format}, {dtype}").format(
         format=choice_label(exported.format)[0], dtype=choice_label(exported.dtype)[0]
     )
 
 
-def _time(column: Column) -> str:
-    run = column.run
-    if column.is_original or run.ended is None:
+def _time(run: RunState) -> str:
+    if run.ended is None:
         return NOTHING
     seconds = run.result.seconds if run.result is not None else run.seconds(run.ended)
     return numbers.duration(seconds)
@@ -375,10 +372,3 @@ def _differences(found: Sequence[Column]) -> list[tuple[str, ...]]:
     title = tr("Setting: {name}")
     rows = settings_list.differences(configs)
     return [(title.format(name=name), *before, *values) for name, *values in rows]
-
-
-_FIGURES: tuple[tuple[str, Callable[[Column], str]], ...] = (
-    (tr("Parameters"), _parameters),
-    (tr("Format"), _format),
-    (tr("Time"), _time),
-)
