@@ -108,7 +108,7 @@ def quality_line(run: RunState, measure: Quality) -> Line:
     return Line(
         axis=AXES[measure],
         curves=tuple(curves),
-        last_x=_last_shot(run),
+        last_x=float(max(run.shots, len(run.history), 1)),
         baseline=values[0] if has_baseline else None,
         limit=_limit(run, measure),
         format_y=_FORMATS[measure],
@@ -116,13 +116,9 @@ def quality_line(run: RunState, measure: Quality) -> Line:
     )
 
 
-def _percentage(value: float) -> str:
-    return numbers.percent(value / 100)
-
-
 _FORMATS: dict[Quality, Callable[[float], str]] = {
     Quality.DIVERGENCE: numbers.nats,
-    Quality.AGREEMENT: _percentage,
+    Quality.AGREEMENT: lambda value: numbers.percent(value / 100),
     Quality.PERPLEXITY: numbers.perplexity,
     Quality.LOSS: numbers.perplexity,
 }
@@ -332,10 +328,6 @@ class _Scaled:
 def _round_count(value: float) -> str:
     """Format a round count on an axis, without trailing zeros."""
     return re.sub(r"[.,]0+(?=\D|$)", "", numbers.count(value))
-
-
-def _last_shot(run: RunState) -> float:
-    return float(max(run.shots, len(run.history), 1))
 
 
 def _scale_of_seconds(longest: float) -> tuple[float, str]:

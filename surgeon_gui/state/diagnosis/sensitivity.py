@@ -26,24 +26,29 @@ def loss_rises(costs: Costs, share: float) -> Floats:
     return np.array(rises, dtype=np.float64)
 
 
-def sensitivity_cells(costs: Costs, share: float, predicts_loss: bool) -> list[Cell]:
-    """Return the cells of the sensitivity map; the shade is the log of the increase."""
+def sensitivity_map(
+    costs: Costs, share: float, predicts_loss: bool
+) -> tuple[list[Cell], tuple[str, str]]:
+    """Return the cells of the sensitivity map, and the labels of its scale.
+
+    The shade of a cell is the log of the increase.
+    """
     rises = loss_rises(costs, share)
-    positive = rises[rises > 0]
-    low = math.log(np.min(positive)) if len(positive) else 0.0
-    high = math.log(np.max(positive)) if len(positive) else 1.0
-    smallest = float(np.min(positive)) if len(positive) else 1.0
+    positive = rises[rises > 0].tolist()
+    low, high = min(positive, default=1.0), max(positive, default=1.0)
+    first, span = math.log(low), math.log(high) - math.log(low)
+
+    def label_of(rise: float) -> str:
+        return _growth(rise) if predicts_loss else numbers.times(rise / low)
+
     cells = []
     for unit, rise in zip(costs.units, rises.tolist(), strict=True):
-        heat = 0.0
-        if rise > 0 and high > low:
-            heat = (math.log(rise) - low) / (high - low)
-        label = _growth(rise) if predicts_loss else numbers.times(rise / smallest)
+        heat = (math.log(rise) - first) / span if rise > 0 and span else 0.0
         tip = _tip(unit, rise, share, predicts_loss)
-        cells.append(
-            Cell(map_row(unit), unit.layers[0].block, heat, label, tip, unit.name)
-        )
-    return cells
+        place = map_row(unit), unit.layers[0].block
+        cells.append(Cell(*place, heat, label_of(rise), tip, unit.name))
+    scale = (label_of(low), label_of(high)) if positive else ("0", "0")
+    return cells, scale
 
 
 def planned_cells(costs: Costs, plan: RemovalPlan) -> list[Cell]:
@@ -63,18 +68,6 @@ def planned_cells(costs: Costs, plan: RemovalPlan) -> list[Cell]:
             Cell(map_row(unit), unit.layers[0].block, share, label, tip, unit.name)
         )
     return cells
-
-
-def scale_labels(costs: Costs, share: float, predicts_loss: bool) -> tuple[str, str]:
-    """Return the labels of the lower and upper end of the color scale."""
-    rises = loss_rises(costs, share)
-    positive = rises[rises > 0]
-    if not len(positive):
-        return "0", "0"
-    low, high = float(np.min(positive)), float(np.max(positive))
-    if predicts_loss:
-        return _growth(low), _growth(high)
-    return numbers.times(1), numbers.times(high / low)
 
 
 def map_row(unit: DiagnosedUnit) -> str:

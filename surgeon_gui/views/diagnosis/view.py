@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QWidget
-from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -12,8 +11,7 @@ from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.diagnosis.sensitivity import (
     SHARES,
     planned_cells,
-    scale_labels,
-    sensitivity_cells,
+    sensitivity_map,
 )
 from surgeon_gui.state.diagnosis.state import (
     DiagnosisPhase,
@@ -34,23 +32,6 @@ _MAP_ROOM = HeatMapSizes(width=200, row=18, between_lines=2)
 _MIN_CHART = 200  # pixels; in a lower window the page scrolls
 
 
-class MapCard(HeatMapCard):
-    """A heat map of the model with a title."""
-
-    def __init__(self, name: str, title: str, when_empty: str) -> None:
-        super().__init__(name, title, when_empty, _MAP_ROOM)
-
-    def set_title(self, title: str) -> None:
-        """Change the title of the card."""
-        self._title.setText(title)
-
-    @override
-    def rows(self) -> list[tuple[object, ...]]:
-        header = ("part", "row", "block", "value", "shade")
-        cells = self.map.cells
-        return [header, *((c.name, c.row, c.column, c.label, c.heat) for c in cells)]
-
-
 class DiagnosisView(QWidget):
     """Draws a `Diagnosis`."""
 
@@ -65,17 +46,18 @@ class DiagnosisView(QWidget):
         self._stale = problem_label("diagnosis_stale")
         self._plan = text_label(name="diagnosis_plan")
         hint = tr("Measure the model to see which parts matter most.")
-        self._sensitivity = MapCard("sensitivity", _SENSITIVITY, hint)
+        self._sensitivity = HeatMapCard("sensitivity", _SENSITIVITY, hint, _MAP_ROOM)
         label = tr("Cheapest {share}")
         shares = {x: label.format(share=numbers.percent(x)) for x in SHARES}
         self._share = ChoiceBox("sensitivity_share_combo", len(shares[SHARES[-1]]))
         self._share.offer(shares)
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
         self._sensitivity.add_control(self._share)
-        self._planned = MapCard(
+        self._planned = HeatMapCard(
             "planned",
             tr("Planned removal per part, %"),
             tr("Measure the model to see where a target removes weights."),
+            _MAP_ROOM,
         )
         self._experts = ExpertsCard("measured_experts")
         self._experts.hide()
@@ -114,7 +96,6 @@ class DiagnosisView(QWidget):
         if known is None:
             return
         share = self._share.value
-        cells = sensitivity_cells(known.costs, share, known.predicts_loss)
-        scale = scale_labels(known.costs, share, known.predicts_loss)
-        self._sensitivity.set_title(_SENSITIVITY if known.predicts_loss else _COSTS)
+        cells, scale = sensitivity_map(known.costs, share, known.predicts_loss)
+        self._sensitivity.show_title(_SENSITIVITY if known.predicts_loss else _COSTS)
         self._sensitivity.show_cells(cells, scale)

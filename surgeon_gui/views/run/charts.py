@@ -110,7 +110,7 @@ class LayerMap(HeatMapCard):
             tr("Shows the sparsity of each layer once the model is loaded."),
             _ROOM,
         )
-        self._run: RunState | None = None
+        self._run = RunState()
         self._layers: tuple[LayerSparsity, ...] = ()
 
     def show_run(self, run: RunState) -> None:
@@ -153,11 +153,9 @@ def _cell(layer: LayerSparsity) -> Cell:
     return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)
 
 
-def _is_same(run: RunState, shown: RunState | None, *fields: str) -> bool:
+def _is_same(run: RunState, shown: RunState, *fields: str) -> bool:
     """Return whether two states of a run have the same objects in these fields.
 
     Only what has changed is drawn again.
     """
-    if shown is None:
-        return False
     return all(getattr(run, name) is getattr(shown, name) for name in fields)

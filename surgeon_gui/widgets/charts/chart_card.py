@@ -176,6 +176,10 @@ class ChartCard(QFrame):
     def reset_zoom(self) -> None:
         """Show the whole chart again; without zoom, do nothing."""
 
+    def show_title(self, title: str) -> None:
+        """Change the title of the card."""
+        self._title.setText(title)
+
     def show_empty_text(self, text: str) -> None:
         """Set the line that an empty chart shows."""
         self._empty.setText(text)

@@ -70,6 +70,12 @@ class HeatMapCard(ChartCard):
         self.map.show_cells(cells, scale)
         self.show_as_empty(not cells)
 
+    @override
+    def rows(self) -> list[tuple[object, ...]]:
+        header = ("part", "row", "block", "value", "shade")
+        cells = self.map.cells
+        return [header, *((c.name, c.row, c.column, c.label, c.heat) for c in cells)]
+
 
 class HeatMap(QWidget):
     """Draws cells. `title` is its accessible name, `axis` the label below it."""
