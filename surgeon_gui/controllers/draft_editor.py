@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.commands import (
@@ -28,6 +30,7 @@ from surgeon_gui.state.job.checks import STEPS
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import source_problem
+from surgeon_gui.state.sources.shares import with_texts
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
@@ -118,6 +121,13 @@ class DraftEditor(QObject):
         name = next(x for x in names if type(getattr(config, x)) is type(part))
         self._accept(STEPS[name])
         self.edit(replace(config, **{name: part}))
+
+    def choose_texts(self, texts: Sequence[str]) -> None:
+        """Calibrate on these texts alone; none: on the built-in text."""
+        with self._store.showing_errors():
+            calibration = self._state.config.calibration
+            chosen = tuple(texts) or (BUILTIN_TEXT,)
+            self.edit_part(with_texts(calibration, chosen))
 
     def allow_to_replace(self, is_allowed: bool) -> None:
         """Remember whether the next run may replace an export at its destination."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow, QWidget
 
@@ -21,8 +21,6 @@ from surgeon_gui.widgets.dialogs import ask_elsewhere
 class ComputersMenu(QObject):
     """Let the user choose the computer of the engine, and files on it."""
 
-    fetched = Signal(str)  # the folder of a run that was copied from there
-
     def __init__(
         self,
         session: Session,
@@ -32,15 +30,14 @@ class ComputersMenu(QObject):
     ) -> None:
         super().__init__(window)
         self._session, self._window = session, window
-        self._controller = ComputersController(session, settings, self)
-        self._controller.fetched.connect(self.fetched)
-        self.bar = ConnectionBar(session, partial(self._controller.use, ""))
+        self.controller = ComputersController(session, settings, self)
+        self.bar = ConnectionBar(session, partial(self.controller.use, ""))
         actions["computers_action"].triggered.connect(self.show_dialog)
 
     @Slot()
     def show_dialog(self) -> None:
         """Open the dialog Computers."""
-        ComputersDialog(self._controller, self._window).open()
+        ComputersDialog(self.controller, self._window).open()
 
     @Slot()
     def redraw(self) -> None:
@@ -51,7 +48,7 @@ class ComputersMenu(QObject):
 
     def finish(self) -> None:
         """Cancel what is being copied, before the window closes."""
-        self._controller.finish()
+        self.controller.finish()
         ask_elsewhere(None)
 
     def _ask_for_file(
@@ -63,6 +60,6 @@ class ComputersMenu(QObject):
         on_chosen: Callable[[str], None],
     ) -> None:
         title = f"{title} ({self._session.state.computer})"
-        dialog = FilesDialog(self._controller, title, wants_file, current, parent)
+        dialog = FilesDialog(self.controller, title, wants_file, current, parent)
         dialog.chosen.connect(on_chosen)
         dialog.open()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QObject, Signal, Slot
+from PySide6.QtCore import QByteArray, QObject, Slot
 from PySide6.QtWidgets import QMainWindow
 
 from surgeon_engine.api.config.toml import config_to_toml
@@ -32,8 +32,6 @@ _PRIVATE = ("computers", "computer")  # names of computers and users
 
 class HelpMenu(QObject):
     """Open the help dialogs and write the debug bundle."""
-
-    bundle_written = Signal(str)  # path
 
     def __init__(
         self,
@@ -77,7 +75,7 @@ class HelpMenu(QObject):
 
     @Slot(str)
     def save_bundle(self, path: str) -> None:
-        """Write the debug bundle in the background; emit `bundle_written` when done."""
+        """Write the debug bundle in the background; show the log when it is done."""
         self.finish_writing()
         state = self._session.state
         texts = bundled_texts(state, self._settings, self._log)
@@ -108,7 +106,7 @@ class HelpMenu(QObject):
             "folders are removed."
         )
         self._log.note(message.format(path=path))
-        self.bundle_written.emit(path)
+        self._log.show_on_top()
 
 
 def bundled_texts(state: AppState, settings: Settings, log: LogView) -> dict[str, str]:

@@ -25,6 +25,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState, only_run_progressed
@@ -225,7 +226,7 @@ class MainWindow(QMainWindow):
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
         elif texts := texts_in(urls):
-            self.new.calibration_page.choose_texts(texts)
+            self.session.draft.choose_texts(texts)
             self.places.open(Place.NEW)
         else:
             self.session.store.show_problem(unusable(urls))
@@ -255,13 +256,14 @@ class MainWindow(QMainWindow):
 
     def _make_places(self) -> None:
         actions = self._menus.actions
-        self.new = NewPlace(self.session, self.settings, actions)
+        runs = RunsController(self.session)
+        self.new = NewPlace(self.session, self.settings, runs, actions)
         of_new = (self.new.question, self.new.layers)
-        self.runs = RunsPlace(self.session, actions, *of_new, self)
+        self.runs = RunsPlace(self.session, runs, actions, *of_new, self)
         self._playground = Playground(self.session)
         self._error_bar = ErrorBar()
         self._computers = ComputersMenu(self.session, self.settings, actions, self)
-        resume = ResumeBar(self.session, self.runs.runs)
+        resume = ResumeBar(self.session, runs)
         self._note_bar = NoteBar()
         bars = (
             *(self._error_bar, self._note_bar, self._computers.bar),
@@ -276,7 +278,6 @@ class MainWindow(QMainWindow):
             Place.PLAYGROUND: PageArea(playground, column),
         }
         self.places = Places(actions, widgets, bars)
-        self.new.show_records_of(self.runs.runs)
 
     @Slot(object, bool)
     def _on_place_chosen(self, place: Place, was_open: bool) -> None:
@@ -314,7 +315,6 @@ class MainWindow(QMainWindow):
         for chart in self.findChildren(ChartCard):
             chart.save_failed.connect(self._on_save_failed)
             chart.saved.connect(self._on_saved)
-        self._help_menu.bundle_written.connect(self._log.show_on_top)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
 
@@ -340,7 +340,7 @@ class MainWindow(QMainWindow):
         RecentMenu(
             self._menus.recent, self.settings, self.session, self.runs.runs, self.new
         )
-        self._computers.fetched.connect(self._on_run_fetched)
+        self._computers.controller.fetched.connect(self._on_run_fetched)
 
     def _reset_size(self) -> None:
         # Its buttons must not lie beyond the edge of a small screen.
@@ -368,7 +368,6 @@ class MainWindow(QMainWindow):
         self._menus.show_controls(run_controls(state.active_run))
         actions = self._menus.actions
         actions["start_action"].setEnabled(not blocking(obstacle))
-        actions["queue_add_action"].setEnabled(not add_obstacle)
         actions["save_job_action"].setEnabled(state.model_is_chosen)
         self._error_bar.show_problem(state.notice)
 

@@ -41,22 +41,25 @@ class NewPlace(QStackedWidget):
     asked_to_open = Signal()  # something in this place should be seen
 
     def __init__(
-        self, session: Session, settings: Settings, actions: Mapping[str, QAction]
+        self,
+        session: Session,
+        settings: Settings,
+        runs: RunsController,
+        actions: Mapping[str, QAction],
     ) -> None:
         super().__init__()
-        self._session, self._settings = session, settings
+        self._session, self._settings, self._runs = session, settings, runs
         self.diagnosis = Diagnosis(session)
-        self._empty = EmptyState(actions)
         self._page = NewPage(session, settings, self.diagnosis, actions)
         self.model_card = self._page.model_card
+        self._empty = EmptyState(self.model_card, actions)
         self._model_page = ModelPage(session)
-        self.calibration_page = CalibrationPage(session)
         self.run_page = RunSettingsPage(session)
         self._export_page = ExportPage(session)
         self.question = self._export_page.question
         self._pages: tuple[Page, ...] = (
             self._model_page,
-            self.calibration_page,
+            CalibrationPage(session),
             TargetPage(session, self._page.size_input),
             self._export_page,
             self.run_page,
@@ -72,14 +75,11 @@ class NewPlace(QStackedWidget):
 
     def _connect(self, actions: Mapping[str, QAction]) -> None:
         card = self.model_card
+        self._runs.changed.connect(self._show_points)
         card.details_clicked.connect(partial(self.setCurrentWidget, self._details))
-        card.sample_changed.connect(self._empty.show_sample)
         self._details.back_clicked.connect(self.show_page)
-        self._page.domain.chosen.connect(self.calibration_page.choose_texts)
         self._page.folder_asked.connect(self._export_page.ask_for_folder)
         self._model_page.source_entered.connect(card.choose)
-        self._empty.sample_clicked.connect(card.use_sample)
-        self._empty.source_chosen.connect(card.choose)
         for name, slot in (
             ("open_folder_action", card.ask_for_folder),
             ("open_gguf_action", card.ask_for_gguf),
@@ -94,12 +94,6 @@ class NewPlace(QStackedWidget):
     def expected(self) -> Estimate | None:
         """The expected KL of the draft's file, as the page shows it."""
         return self._page.expected
-
-    def show_records_of(self, runs: RunsController) -> None:
-        """Show finished runs of the model on the curve."""
-        self._runs = runs
-        runs.changed.connect(self._show_points)
-        self._show_points()
 
     def show_state(
         self, state: AppState, obstacle: Problem | None, add_obstacle: str
@@ -137,6 +131,7 @@ class NewPlace(QStackedWidget):
 
     @Slot()
     def _show_points(self) -> None:
+        """Show finished runs of the model on the curve."""
         records, state = self._runs.state.records, self._session.state
         points = points_of(records, state.config, state.model, datetime.now())
         self._page.show_points(points)

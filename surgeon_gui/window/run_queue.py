@@ -40,11 +40,10 @@ class RunQueue(QObject):
         self.panel = QueuePanel(session, self.controller, *slots)
         self.bar = QueueBar(self.controller)
         self.controller.ended.connect(self._on_ended)
-        self._start, self._sweep = (
-            actions["queue_start_action"],
-            actions["sweep_action"],
-        )
-        actions["queue_add_action"].triggered.connect(self.add_draft)
+        self._add = actions["queue_add_action"]
+        self._start = actions["queue_start_action"]
+        self._sweep = actions["sweep_action"]
+        self._add.triggered.connect(self.add_draft)
         self._start.triggered.connect(self._on_start_clicked)
         self._sweep.triggered.connect(self.open_sweep)
         self.controller.changed.connect(self.redraw)
@@ -76,7 +75,8 @@ class RunQueue(QObject):
         self.panel.show_controls(start, obstacle)
         self._start.setText(start.label)
         self._start.setEnabled(start.is_enabled)
-        self._sweep.setEnabled(not obstacle)
+        for action in (self._add, self._sweep):
+            action.setEnabled(not obstacle)
 
     @Slot(object)
     def _on_sweep_added(self, runs: object) -> None:

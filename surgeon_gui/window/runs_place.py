@@ -39,6 +39,7 @@ class RunsPlace(QStackedWidget):
     def __init__(
         self,
         session: Session,
+        runs: RunsController,
         actions: Mapping[str, QAction],
         question: ReplaceQuestion,
         layers: ArchitectureView,
@@ -46,7 +47,7 @@ class RunsPlace(QStackedWidget):
     ) -> None:
         super().__init__()
         self._session, self._actions, self._window = session, actions, window
-        self.runs = RunsController(session)
+        self.runs = runs
         self.queue = RunQueue(session, self.runs, actions, window)
         self.comparison = ComparisonController(self.runs)
         self.reports = Reports(session, self.runs, window)
@@ -56,11 +57,11 @@ class RunsPlace(QStackedWidget):
         self.page = RunPage(session, self._report_row, question)
         self._comparison_view = CompareView()
         compared, of_run = self._comparison_view, LayersPlace(layers, of_run=True)
-        runs = link("compare_back_button", self.show_home)
-        self._compare_page = _with_links(compared, runs)
-        runs = link("layers_runs_button", self.show_home)
+        to_runs = link("compare_back_button", self.show_home)
+        self._compare_page = _with_links(compared, to_runs)
+        to_runs = link("layers_runs_button", self.show_home)
         self._to_run = ElidedLink("layers_back_button", self.show_run)
-        self._layers_page = _with_links(of_run, runs, self._to_run)
+        self._layers_page = _with_links(of_run, to_runs, self._to_run)
         for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -33,8 +33,6 @@ class DomainChip(QFrame):
 
     With a text of the user, a click on the chip takes it back.
     """
-
-    chosen = Signal(list)  # paths; empty: the built-in text
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -75,7 +73,7 @@ class DomainChip(QFrame):
     @Slot()
     def _on_chip_clicked(self) -> None:
         if has_own_text(self._session.state.config.calibration):
-            self.chosen.emit([])
+            self._session.draft.choose_texts([])
             return
         self._open(is_open=self.isHidden())
         if not self.isHidden():
@@ -85,7 +83,7 @@ class DomainChip(QFrame):
     def _ask(self) -> None:
         title = tr("Choose texts like those your model will read")
         current = self._session.state.config.calibration.text
-        chosen, close = self.chosen.emit, self._close
+        chosen, close = self._session.draft.choose_texts, self._close
         ask_files(self, title, TEXT_FILES, chosen, close, engine_path=current)
 
     @Slot()

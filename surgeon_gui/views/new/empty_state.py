@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from PySide6.QtCore import QRectF, Qt, Signal, Slot
+from PySide6.QtCore import QRectF, Qt, Slot
 from PySide6.QtGui import QAction, QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QHBoxLayout,
@@ -24,6 +24,7 @@ from surgeon_gui.state.sources.text import sample_label, sample_obstacle
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.pages import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.widgets.controls import (
     AnyWidget,
     button,
@@ -43,12 +44,10 @@ _BUTTON_HEIGHT = 34
 class EmptyState(QWidget):
     """Ways to open a model. Files can be dropped anywhere on the window."""
 
-    sample_clicked = Signal()
-    source_chosen = Signal(str)
-
-    def __init__(self, actions: Mapping[str, QAction]) -> None:
+    def __init__(self, model: ModelCard, actions: Mapping[str, QAction]) -> None:
         super().__init__()
-        self._actions = actions
+        self._model, self._actions = model, actions
+        model.sample_changed.connect(self.show_sample)
         self.setObjectName("empty_state")
         self._hub = described(QLineEdit(), "empty_hub_edit")
         self._hub.setPlaceholderText(tr("or a model name on the Hugging Face Hub"))
@@ -129,10 +128,10 @@ class EmptyState(QWidget):
     @Slot()
     def _on_hub_entered(self) -> None:
         if self._hub.text().strip():
-            self.source_chosen.emit(self._hub.text())
+            self._model.choose(self._hub.text())
 
     def _choose(self, number: int, _: bool = False) -> None:
-        self.source_chosen.emit(self._recent_sources[number])
+        self._model.choose(self._recent_sources[number])
 
     def _add_open_controls(self, content: QVBoxLayout) -> None:
         self._title = heading("", _TITLE_SCALE)
@@ -152,7 +151,7 @@ class EmptyState(QWidget):
     def _add_samples(self, content: QVBoxLayout) -> None:
         use_demo = self._actions["use_demo_action"].trigger
         demo = _tall(button("empty_demo_button", use_demo, primary=True))
-        self._sample = _tall(button("empty_sample_button", self.sample_clicked))
+        self._sample = _tall(button("empty_sample_button", self._model.use_sample))
         about = tr(
             "No model yet? Pruning the demo takes a minute or two. {sample} is a real "
             "pretrained model and takes longer."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,6 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_text_due, text_problem, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
-from surgeon_gui.state.sources.shares import with_texts
 from surgeon_gui.state.sources.text import (
     PreviewPart,
     own_text_line,
@@ -75,7 +74,7 @@ class CalibrationPage(Page):
         self._text.edited.connect(self.choose_text)
         self._texts = TextController(session, self)
         self._parts = TextParts()
-        self._parts.edited.connect(self._on_parts_edited)
+        self._parts.edited.connect(lambda changes: self._edit(**changes))
         self._validation = SourceEdit(
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
@@ -187,12 +186,6 @@ class CalibrationPage(Page):
         others = (x for x in config.more_texts if x != MoreText(text, x.share))
         self._edit(text=text, more_texts=tuple(others), **parts)
 
-    def choose_texts(self, texts: Sequence[str]) -> None:
-        """Calibrate on these texts alone; none: on the built-in text."""
-        with self.session.store.showing_errors():
-            config = with_texts(self._config, tuple(texts) or (BUILTIN_TEXT,))
-            self.session.draft.edit_part(config)
-
     @Slot(str)
     def _on_validation_edited(self, text: str) -> None:
         text = resolve_text(text)
@@ -207,10 +200,6 @@ class CalibrationPage(Page):
     def _on_validation_file_clicked(self) -> None:
         current = self._config.validation_text or self._config.text
         self._ask(self._on_validation_edited, current)
-
-    @Slot(object)
-    def _on_parts_edited(self, changes: Mapping[str, str]) -> None:
-        self._edit(**changes)
 
     def _edit(self, **changes: Any) -> None:
         with self.session.store.showing_errors():

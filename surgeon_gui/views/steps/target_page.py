@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
@@ -108,7 +109,7 @@ class TargetPage(Page):
         self._choose_layers.setSizePolicy(fixed, fixed)
         self._choose_layers.toggled.connect(self._tree.setVisible)
         self._tree.hide()
-        self._tree.chosen.connect(self._on_layers_chosen)
+        self._tree.chosen.connect(partial(self._form.edit, "protect"))
         for widget in (
             heading(tr("Preset")),
             self._presets,
@@ -160,10 +161,6 @@ class TargetPage(Page):
     def reject_edit(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
         self.session.draft.reject_edit(self.step, problem)
-
-    @Slot(object)
-    def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:
-        self._form.edit("protect", patterns)
 
     @Slot()
     def _on_fit(self) -> None:

@@ -22,10 +22,10 @@ class FakeRuns(QObject):
 @pytest.fixture
 def place(qtbot, session, actions, tmp_path):
     """Return the place New with a model that can be pruned; it follows its session."""
-    place = NewPlace(session, Settings(), actions)
+    runs = FakeRuns()
+    place = NewPlace(session, Settings(), runs, actions)
     qtbot.addWidget(place)
-    place.fake_runs = FakeRuns(place)
-    place.show_records_of(place.fake_runs)
+    place.fake_runs = runs
     place.session, place.started = session, []
     session.changed.connect(partial(show, place))
     actions["start_action"].triggered.connect(lambda: place.started.append("run"))
