@@ -46,7 +46,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_gui.app import SystemTheme, make_application
+from surgeon_gui.app import follow_system_theme, make_application
 from surgeon_gui.demo import DEMO_CONFIG
 from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.windows import find, open_real_window, open_window
@@ -183,7 +183,7 @@ def _measure(name: str) -> int:
     folder = tempfile.TemporaryDirectory()
     os.environ["XDG_DATA_HOME"] = folder.name
     window = RUNS[name](Path(folder.name))
-    SystemTheme(application, window.settings)
+    follow_system_theme(application, window.settings)
     gc.collect()
     gc.freeze()  # as the program does
     window.load_config(DEMO_CONFIG)

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     window = _make_window(application, settings, options)
     window.show()
     load_job(window, options)
-    settings_store.AutoSave(window.settings, window.remember, window)
+    settings_store.save_often(window.settings, window.remember, window)
     code = application.exec()
     settings_store.save(window.settings)
     return code
@@ -99,7 +99,7 @@ def _make_window(
     from PySide6.QtCore import QTimer
 
     from surgeon_engine.api.client import EngineProcess
-    from surgeon_gui.app import ExceptionRelay, ExitSignals, SystemTheme
+    from surgeon_gui.app import ExceptionRelay, ExitSignals, follow_system_theme
     from surgeon_gui.base import offline
     from surgeon_gui.controllers.computers import client_of
     from surgeon_gui.controllers.engine_thread import EngineThread
@@ -113,7 +113,7 @@ def _make_window(
     engine.start()  # loads while the window is created
     window = MainWindow(engine, settings, options.run_dir)
     # Before, each widget would be styled again whenever it gets into another.
-    SystemTheme(application, settings)
+    follow_system_theme(application, settings)
     relay = ExceptionRelay(window)
     relay.raised.connect(window.show_problem)
     relay.install()

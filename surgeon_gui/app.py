@@ -80,19 +80,14 @@ def prepare(application: QApplication) -> None:
     application.setWindowIcon(application_icon())
 
 
-class SystemTheme(QObject):
-    """Applies the theme, and again when the color scheme of the system changes."""
+def follow_system_theme(application: QApplication, settings: Settings) -> None:
+    """Apply the theme, and again when the color scheme of the system changes."""
 
-    def __init__(self, application: QApplication, settings: Settings) -> None:
-        super().__init__(application)
-        self._application = application
-        self._settings = settings
-        application.styleHints().colorSchemeChanged.connect(self._on_scheme_changed)
+    def apply() -> None:
         apply_theme(application, settings.theme)
 
-    @Slot()
-    def _on_scheme_changed(self) -> None:
-        apply_theme(self._application, self._settings.theme)
+    application.styleHints().colorSchemeChanged.connect(apply)
+    apply()
 
 
 class ExceptionRelay(QObject):

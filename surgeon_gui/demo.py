@@ -67,13 +67,13 @@ def run_demo(
     """Prune the demo into `folder`; return when the window is closed."""
     from PySide6.QtCore import QTimer
 
-    from surgeon_gui.app import SystemTheme
+    from surgeon_gui.app import follow_system_theme
     from surgeon_gui.base.settings import Settings
     from surgeon_gui.window.main_window import MainWindow
 
     settings = Settings()  # the defaults, so that pictures look the same everywhere
     window = MainWindow(engine, settings, folder.parent)
-    SystemTheme(application, settings)
+    follow_system_theme(application, settings)
     ended_runs: list[RunState] = []
     obstacles: list[str] = []  # reasons why the run can never start
 

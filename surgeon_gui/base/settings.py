@@ -22,7 +22,6 @@ from PySide6.QtCore import (
     QSettings,
     QStandardPaths,
     QTimer,
-    Slot,
 )
 
 from surgeon_engine.api.config.pruning import Target
@@ -193,27 +192,22 @@ def save(settings: Settings) -> None:
     settings.stored |= changes
 
 
-class AutoSave(QObject):
-    """Stores settings soon after they have changed, so that a kill loses little.
+def save_often(
+    settings: Settings, refresh: Callable[[], object], parent: QObject
+) -> None:
+    """Store settings soon after they have changed, so that a kill loses little.
 
     `refresh` is called before each look at them.
     """
 
-    def __init__(
-        self, settings: Settings, refresh: Callable[[], object], parent: QObject
-    ) -> None:
-        super().__init__(parent)
-        self._settings, self._refresh = settings, refresh
-        self._timer = QTimer(self, interval=_SAVE_MS)
-        self._timer.timeout.connect(self.save)
-        self._timer.start()
+    def save_changes() -> None:
+        refresh()
+        if settings.changes:
+            save(settings)
 
-    @Slot()
-    def save(self) -> None:
-        """Store the settings unless they are stored."""
-        self._refresh()
-        if self._settings.changes:
-            save(self._settings)
+    timer = QTimer(parent, interval=_SAVE_MS)
+    timer.timeout.connect(save_changes)
+    timer.start()
 
 
 def reset() -> None:

@@ -96,7 +96,7 @@ def test_changed_settings_are_stored_before_the_program_ends(qtbot, monkeypatch)
     monkeypatch.setattr(settings_store, "_SAVE_MS", 5)
     settings, parent = Settings(language="de"), QObject()
     looks = []
-    saver = settings_store.AutoSave(settings, lambda: looks.append(1), parent)
+    settings_store.save_often(settings, lambda: looks.append(1), parent)
     qtbot.waitUntil(lambda: settings_store.load().language == "de")
     writes = []
     monkeypatch.setattr(settings_store, "save", writes.append)
@@ -104,8 +104,7 @@ def test_changed_settings_are_stored_before_the_program_ends(qtbot, monkeypatch)
     qtbot.waitUntil(lambda: len(looks) > seen + 1)
     assert writes == []  # nothing has changed
     settings.remember_model("one")
-    saver.save()
-    assert writes == [settings]
+    qtbot.waitUntil(lambda: writes[:1] == [settings])
 
 
 def test_invalid_stored_settings_get_defaults(qtbot):
