@@ -155,24 +155,8 @@ class ArchitectureController(QObject):
 
     def keep(self, share: float) -> None:
         """Set the minimum share that the layer keeps in the next run; 0 for none."""
-        if self.layer is not None:
-            self._limit(share)
-
-    @Slot()
-    def free(self) -> None:
-        """Remove the protection and the limit of the selected layer."""
-        if self.layer is not None:
-            self._protect(self.selected, False)
-            self._limit(0.0)
-
-    def _protect(self, choice: str, is_protected: bool) -> None:
-        pruning, layers = self._session.state.config.pruning, self.architecture.layers
-        protect = with_protection(
-            pruning.protect, choice, layers, is_protected=is_protected
-        )
-        self._edit(replace(pruning, protect=protect))
-
-    def _limit(self, share: float) -> None:
+        if self.layer is None:
+            return
         pruning, name = self._session.state.config.pruning, self.selected
         limits = tuple(
             x for x in pruning.layer_min_density if parse_limit(x).pattern != name
@@ -180,6 +164,20 @@ class ArchitectureController(QObject):
         if share:
             limits = (*limits, str(LayerMinDensity(name, share)))
         self._edit(replace(pruning, layer_min_density=limits))
+
+    @Slot()
+    def free(self) -> None:
+        """Remove the protection and the limit of the selected layer."""
+        if self.layer is not None:
+            self._protect(self.selected, False)
+            self.keep(0.0)
+
+    def _protect(self, choice: str, is_protected: bool) -> None:
+        pruning, layers = self._session.state.config.pruning, self.architecture.layers
+        protect = with_protection(
+            pruning.protect, choice, layers, is_protected=is_protected
+        )
+        self._edit(replace(pruning, protect=protect))
 
     def _edit(self, pruning: PruningConfig) -> None:
         if pruning != self._session.state.config.pruning:

@@ -63,9 +63,8 @@ class ComputersController(QObject):
         self.fetching: RunEntry | None = None
         self.fetched_bytes = 0
         self.fetch_note = ""  # how the last copy has ended
-        self._received = 0
         self._timer = QTimer(self, interval=_PROGRESS_MS)
-        self._timer.timeout.connect(self._on_tick)
+        self._timer.timeout.connect(self.changed)
         self._started: EngineStarted | None = None  # whose runs were looked at
         session.changed.connect(self._on_session_changed)
         session.request_ended.connect(self._on_request_ended)
@@ -181,7 +180,7 @@ class ComputersController(QObject):
         parent = expand_path(self.session.state.run_parent)
         target = parent / PurePosixPath(run.folder).name
         self._cancelling.clear()
-        self.fetching, self._received, self.fetched_bytes = run, 0, 0
+        self.fetching, self.fetched_bytes = run, 0
         self.fetch_note = ""
         self._timer.start()
         work = partial(self._fetch, computer, run, target, with_model)
@@ -205,7 +204,7 @@ class ComputersController(QObject):
         def progress(received: int) -> None:
             if self._cancelling.is_set():
                 raise FetchCancelled
-            self._received = received
+            self.fetched_bytes = received
 
         try:
             fetch_run(
@@ -235,11 +234,6 @@ class ComputersController(QObject):
         elif error.message:
             self.fetch_note = f"{error.message} {error.hint}".strip()
             self.session.store.show_problem(error)
-        self.changed.emit()
-
-    @Slot()
-    def _on_tick(self) -> None:
-        self.fetched_bytes = self._received
         self.changed.emit()
 
     def _remember_folder(self, host: str, folder: str) -> None:

@@ -47,6 +47,7 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.job.editing import fitted, new_config
+from surgeon_gui.state.job.targets import with_step
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import saved_place
@@ -200,6 +201,11 @@ class Session(QObject):
         """Make the settings of the run that is shown the draft."""
         if (config := self.state.shown_run.config) is not None:
             self.use_job(config)
+
+    def use_next_step(self, *, is_smaller: bool) -> None:
+        """Make these settings the draft, with a smaller target or a gentler one."""
+        if (config := self.state.shown_run.config) is not None:
+            self.use_job(with_step(config, is_smaller=is_smaller))
 
     def use_job(self, config: RunConfig) -> None:
         """Make the settings of a run the draft, or some like them."""

@@ -5,7 +5,6 @@ Those call a slot with the chosen path, unless the user cancels.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,17 +131,12 @@ def ask_files(
 ) -> None:
     """Ask for one or more existing files; on another computer, for one."""
     if _elsewhere:
-        take = functools.partial(_take_one, on_chosen)
-        _elsewhere[0](parent, title, True, engine_path, take)
+        _elsewhere[0](parent, title, True, engine_path, lambda path: on_chosen([path]))
         return
     dialog = QFileDialog(parent, title, "", kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
     dialog.rejected.connect(on_cancelled)
     _open(dialog, dialog.filesSelected, on_chosen)
-
-
-def _take_one(on_chosen: Callable[[list[str]], None], path: str) -> None:
-    on_chosen([path])
 
 
 def ask_new_file(parent: QWidget, title: str, name: str, on_chosen: _OnChosen) -> None:

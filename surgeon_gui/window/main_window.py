@@ -294,8 +294,6 @@ class MainWindow(QMainWindow):
         self._desktop_integration.noted.connect(self._log.note)
         head.cancel_asked.connect(actions.cancel)
         head.try_clicked.connect(self._on_try_clicked)
-        head.smaller_clicked.connect(partial(actions.prepare_next, is_smaller=True))
-        head.gentler_clicked.connect(partial(actions.prepare_next, is_smaller=False))
         self.session.job_reused.connect(partial(self.places.open, Place.NEW))
         details.discard_clicked.connect(self._on_discard_clicked)
         details.save.saved.connect(self._note_bar.show_note)

@@ -22,7 +22,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.purposes import fitted_to
-from surgeon_gui.state.job.targets import target_of, with_step
+from surgeon_gui.state.job.targets import target_of
 from surgeon_gui.state.queue.text import stop_note
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import cancel_note
@@ -115,11 +115,6 @@ class RunActions(QObject):
     def _on_confirmed(self, folder: str) -> None:
         if folder == self._session.state.run.folder:
             self._session.cancel()
-
-    def prepare_next(self, *, is_smaller: bool) -> None:
-        """Make the job of the run the draft, with a smaller target or a gentler one."""
-        if (config := self._session.state.shown_run.config) is not None:
-            self._session.use_job(with_step(config, is_smaller=is_smaller))
 
     @Slot(str)
     def add_to_lm_studio(self, file: str) -> None:

@@ -68,8 +68,6 @@ class RunHead(QWidget):
     cancel_asked = Signal()
     resume_clicked = Signal()
     try_clicked = Signal()
-    smaller_clicked = Signal()
-    gentler_clicked = Signal()
     lm_studio_clicked = Signal(str)  # the file
 
     def __init__(self, session: Session) -> None:
@@ -221,8 +219,10 @@ class OutcomeButtons(QWidget):
         self._run = RunState()  # the run shown
         self._resume = button("run_resume_button", head.resume_clicked)
         self._again = button("run_again_button", session.use_settings)
-        self._gentler = button("run_gentler_button", head.gentler_clicked)
-        self._smaller = button("run_smaller_button", head.smaller_clicked)
+        gentler = partial(session.use_next_step, is_smaller=False)
+        self._gentler = button("run_gentler_button", gentler)
+        smaller = partial(session.use_next_step, is_smaller=True)
+        self._smaller = button("run_smaller_button", smaller)
         self._open = button("run_folder_button", self._open_folder)
         self._copy = button("run_copy_button")
         self._menu = QMenu(self._copy)

@@ -49,6 +49,10 @@ class RunMenu(QObject):
         self.menu = QMenu(view)
         self.actions: dict[str, QAction] = {}
         do, ask = self._with_record, self.questions
+        of_parts = {
+            name: (partial(do, partial(ask.part, part)), "")
+            for name, part in _PARTS.items()
+        }
         slots: dict[str, tuple[Callable[[], None], str]] = {
             "open": (partial(do, runs.reopen), ""),  # Return, by the view itself
             "resume": (partial(do, runs.resume), ""),
@@ -56,9 +60,7 @@ class RunMenu(QObject):
             "details": own["details"],
             "duplicate": (partial(do, runs.duplicate), ""),
             "folder": (partial(do, open_folder), ""),
-            "discard": (partial(do, partial(ask.part, RunPart.SAVED_STATE)), ""),
-            "checkpoint": (partial(do, partial(ask.part, RunPart.CHECKPOINT)), ""),
-            "export": (partial(do, partial(ask.part, RunPart.EXPORT)), ""),
+            **of_parts,
             "delete": (partial(do, ask.delete), "Del"),
         }
         for name, (slot, keys) in slots.items():
