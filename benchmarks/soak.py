@@ -96,7 +96,7 @@ class Soak:
         for shots, name in ((2, "short"), (self._shots + 1, "long")):
             sparsity = 0.1 if name == "short" else 0.6
             job = config_from_toml(_JOB.format(shots=shots, sparsity=sparsity))
-            self._window.load_config(job)
+            self._window.session.draft.load(job)
             while self._session.start_obstacle():
                 self._application.processEvents()
                 time.sleep(0.01)
@@ -121,7 +121,7 @@ class Soak:
         """Open the earlier run, close it, and show another place."""
         self._uses += 1
         if self._uses % 4 == 1:
-            self._window.open_run(self._folder / "runs" / "short")
+            self._window.runs.open_run(self._folder / "runs" / "short")
         elif self._uses % 4 == 3:
             self._session.close_opened_run()
         self._window.places.open(tuple(Place)[self._uses % len(Place)])

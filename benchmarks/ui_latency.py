@@ -186,7 +186,7 @@ def _measure(name: str) -> int:
     follow_system_theme(application, window.settings)
     gc.collect()
     gc.freeze()  # as the program does
-    window.load_config(DEMO_CONFIG)
+    window.session.draft.load(DEMO_CONFIG)
     while window.session.start_obstacle():
         application.processEvents()
     window.start_run()

@@ -163,7 +163,7 @@ def take_all(studio: Studio) -> None:
     studio.picture("first")
     studio.click("empty_demo_button")
     studio.wait_until(lambda: not session.start_obstacle())
-    window.load_config(RunConfig())
+    window.session.draft.load(RunConfig())
     studio.wait_until(lambda: not session.start_obstacle())
     take_new(studio)
     take_run(studio)
@@ -255,7 +255,7 @@ def take_queue(studio: Studio) -> None:
     window, queue = studio.window, studio.window.runs.queue.controller
     calibration = CalibrationConfig(windows=16, window_length=64)
     recovery = RecoveryConfig(level=Recovery.REFIT)
-    window.load_config(RunConfig(calibration=calibration, recovery=recovery))
+    window.session.draft.load(RunConfig(calibration=calibration, recovery=recovery))
     studio.wait_until(lambda: not window.session.start_obstacle())
     studio.trigger("sweep_action")
     studio.click("sweep_add_button")

@@ -140,11 +140,11 @@ def load_job(window: MainWindow, options: argparse.Namespace) -> None:
     if options.config is None and not options.model and options.open is None:
         window.restore_last_session()
     if options.config is not None:
-        window.load_job(options.config)
+        window.new.run_page.load_job(str(options.config))
     if options.model:
-        window.choose_model(_lasting(options.model))
+        window.session.draft.choose_model(_lasting(options.model))
     if options.open is not None:
-        window.open_run(options.open)
+        window.runs.open_run(options.open)
 
 
 def _lasting(model: str) -> str:

@@ -69,6 +69,7 @@ def run_demo(
 
     from surgeon_gui.app import follow_system_theme
     from surgeon_gui.base.settings import Settings
+    from surgeon_gui.widgets.charts.chart_card import save_widget
     from surgeon_gui.window.main_window import MainWindow
 
     settings = Settings()  # the defaults, so that pictures look the same everywhere
@@ -99,7 +100,7 @@ def run_demo(
 
     def finish() -> None:
         if ended_runs and folder.is_dir():
-            window.save_picture(folder / "window.png")
+            save_widget(window, folder / "window.png")
             window.save_charts(folder)
         if not stays_open:
             window.close()
@@ -107,7 +108,7 @@ def run_demo(
     window.session.changed.connect(start_when_ready)
     window.session.run_ended.connect(on_run_ended)
     window.show()
-    window.load_config(DEMO_CONFIG)
+    window.session.draft.load(DEMO_CONFIG)
     application.exec()
     return 0 if ended_runs and ended_runs[0].result is not None else 1
 

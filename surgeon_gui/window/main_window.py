@@ -14,7 +14,6 @@ from PySide6.QtWidgets import QMainWindow, QWidget
 from shiboken6 import isValid
 from typing_extensions import override
 
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.base.errors import ConfigError
@@ -118,14 +117,6 @@ class MainWindow(QMainWindow):
 
     # Used by scripts
 
-    def load_config(self, config: RunConfig) -> None:
-        """Load a job from a config."""
-        self.session.draft.load(config)
-
-    def load_job(self, path: Path) -> None:
-        """Load a job from a file."""
-        self.new.run_page.load_job(str(path))
-
     def restore_last_session(self) -> None:
         """Load the job and open the run that were there when the window was closed."""
         with contextlib.suppress(ConfigError):  # from another version
@@ -134,23 +125,11 @@ class MainWindow(QMainWindow):
             if self.settings.job and is_here:
                 self.session.draft.restore(config)
         if self.settings.open_run and is_folder(self.settings.open_run):
-            self.open_run(Path(self.settings.open_run))
-
-    def choose_model(self, source: str) -> None:
-        """Choose a model by its path, its name on the Hub, or "demo"."""
-        self.session.draft.choose_model(source)
-
-    def open_run(self, folder: Path) -> None:
-        """Open the run in `folder`."""
-        self.runs.open_run(folder)
+            self.runs.open_run(Path(self.settings.open_run))
 
     def start_run(self, folder: Path | None = None) -> None:
         """Start a run of the current job in `folder`, or in a new folder."""
         self.session.start_run(folder, self.new.expected)
-
-    def save_picture(self, path: Path) -> None:
-        """Save an image of the window."""
-        save_widget(self, path)
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each chart of the run in `folder`."""
@@ -411,7 +390,7 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _on_picture_file_selected(self, path: str) -> None:
         try:
-            self.save_picture(Path(path))
+            save_widget(self, Path(path))
         except OSError as error:
             self._on_save_failed(
                 tr("The picture cannot be written: {error}.").format(error=error)

@@ -102,7 +102,7 @@ def dialogs():
 
 def show(qtbot, window, folder):
     """Open a run in the window."""
-    window.open_run(folder)
+    window.runs.open_run(folder)
     qtbot.waitUntil(lambda: run_of(window).folder == str(folder), timeout=LONG_MS)
 
 
@@ -119,7 +119,7 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
 ):
     window = open_window()
     trigger(window, "use_demo_action")
-    window.load_config(EVENING_JOB)
+    window.session.draft.load(EVENING_JOB)
     sweep = find(window, "sweep_action", QAction)
     qtbot.waitUntil(sweep.isEnabled, timeout=LONG_MS)
     sweep.trigger()
@@ -221,7 +221,7 @@ DEMO_JOB = surgeon_job(
 @pytest.mark.runtimes
 def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     window = real_window
-    window.load_config(DEMO_JOB)
+    window.session.draft.load(DEMO_JOB)
     click(window, "start_button")  # it starts once the model has been read
     qtbot.waitUntil(lambda: run_of(window).status.is_busy, timeout=LONG_MS)
     wait_for_the_run(qtbot, window)
@@ -290,7 +290,7 @@ application = make_application([])
 engine = EngineThread()
 engine.start()
 window = MainWindow(engine, Settings(), Path(sys.argv[1]))
-window.load_config(read_config(Path(sys.argv[2])))
+window.session.draft.load(read_config(Path(sys.argv[2])))
 window.start_run(Path(sys.argv[3]))
 application.exec()
 """
@@ -373,7 +373,7 @@ def make_remote_window(qtbot, tmp_path, monkeypatch):
 @pytest.mark.runtimes
 def test_demo_is_pruned_there_and_copied_back(qtbot, make_remote_window, tmp_path):
     window = make_remote_window()
-    window.load_config(REMOTE_JOB)
+    window.session.draft.load(REMOTE_JOB)
     qtbot.waitUntil(lambda: not window.session.start_obstacle(), timeout=LONG_MS)
     click(window, "start_button")
     qtbot.waitUntil(lambda: bool(run_of(window).history), timeout=LONG_MS)

@@ -188,7 +188,7 @@ def go_on():
     elif run.status is Status.IDLE and not shown[0].session.start_obstacle():
         shown[0].start_run()
     elif not shown[0].session.state.model_is_chosen:
-        shown[0].load_config(LONG)
+        shown[0].session.draft.load(LONG)
 
 make, program._make_window = program._make_window, make_window
 code = program.main(["--run-dir", sys.argv[1], "--language", "de"])

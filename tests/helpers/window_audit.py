@@ -292,7 +292,7 @@ def problems_while_paused(window: QMainWindow) -> list[str]:
     from surgeon_gui.state.run import Status
     from tests.helpers.windows import LONG
 
-    window.load_config(LONG)
+    window.session.draft.load(LONG)
     wait_until(lambda: not window.session.start_obstacle())
     window.start_run()
     wait_until(lambda: bool(window.session.state.run.history))
@@ -358,7 +358,7 @@ def _check_window(
         try:
             window.resize(*size)
             found = [f"initially: {text}" for text in problems(window)]
-            window.load_config(QUICK)
+            window.session.draft.load(QUICK)
             wait_until(lambda: not window.session.start_obstacle())
             return found + check(window)
         finally:

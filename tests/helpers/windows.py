@@ -183,7 +183,7 @@ def diagnosis_of(window):
 
 def load_and_wait(qtbot, window, config=QUICK):
     """Load a job and wait until it can be started."""
-    window.load_config(config)
+    window.session.draft.load(config)
     can_start = functools.partial(_can_start, window)
     qtbot.waitUntil(can_start, timeout=TIMEOUT_MS)
 

@@ -67,5 +67,5 @@ def test_unreadable_model_is_inspected_again_once_it_is_chosen_again(
     if is_entered:
         QTest.keyClick(source, Qt.Key.Key_Return)
     else:
-        window.choose_model(str(folder))
+        window.session.draft.choose_model(str(folder))
     wait_until(qtbot, lambda: state().model is not None)

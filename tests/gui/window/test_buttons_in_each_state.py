@@ -199,7 +199,7 @@ def test_buttons_and_actions_of_a_run_that_finishes_and_is_reopened(
     check(window, S.FINISHED)
     again = make_window()
     wait_until(qtbot, lambda: again.session.state.engine is Engine.READY)
-    again.open_run(Path(run_of(window).folder))
+    again.runs.open_run(Path(run_of(window).folder))
     wait_until(qtbot, lambda: again.session.state.shown_run.name)
     check(again, S.REOPENED)
 

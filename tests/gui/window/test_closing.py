@@ -190,7 +190,7 @@ def downloading(qtbot, make_window, tmp_path, monkeypatch):
 
     def start(source):
         window = make_window("--pause", "0.01")
-        window.choose_model(source)
+        window.session.draft.choose_model(source)
         click(window, "download_button")
         assert window.session.state.download.is_open
         window.close()

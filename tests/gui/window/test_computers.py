@@ -78,7 +78,7 @@ def wait(qtbot, condition):
 
 def load_and_wait(qtbot, window, config=QUICK):
     """Load a job and wait until it can be started."""
-    window.load_config(config)
+    window.session.draft.load(config)
     wait(qtbot, lambda: not window.session.start_obstacle())
 
 
@@ -183,7 +183,7 @@ def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
         ),
     )
     assert "There is no Surgeon on" in find(window, "connection_label", QLabel).text()
-    window.load_config(QUICK)
+    window.session.draft.load(QUICK)
     line = find(window, "model_line", QLabel)
     wait(qtbot, lambda: BOX in line.text())  # and not that it is being read
     plan = find(window, "plan_warning", QLabel)

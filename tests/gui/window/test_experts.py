@@ -92,7 +92,7 @@ def test_one_undo_takes_back_the_model_with_its_structure(qtbot, new_window, mix
 
 def test_structure_of_a_loaded_job_stays(qtbot, window, mixture):
     job = RunConfig(ModelConfig(mixture))
-    window.load_config(job)
+    window.session.draft.load(job)
     wait_until(qtbot, lambda: window.session.state.model is not None)
     assert pruning_of(window) == job.pruning
     assert offered(window) == {*Structure}

@@ -30,7 +30,7 @@ def test_job_comes_back_but_no_missing_model(qtbot, tmp_path, window, make_windo
     assert again.session.state.model_is_chosen
     undo = find(again, "undo_action", QAction)
     assert not undo.isEnabled()
-    again.load_config(replace(QUICK, model=ModelConfig(str(tmp_path / "gone"))))
+    again.session.draft.load(replace(QUICK, model=ModelConfig(str(tmp_path / "gone"))))
     assert undo.isEnabled()
     assert not reopened(again, make_window).session.state.model_is_chosen
 
@@ -47,7 +47,7 @@ def test_unit_of_the_size_comes_back(qtbot, window, make_window):
 
 def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     folder = write_run(tmp_path / "runs")
-    window.open_run(folder)
+    window.runs.open_run(folder)
     wait_until(qtbot, lambda: run_of(window).run)
     again = reopened(window, make_window)
     wait_until(qtbot, lambda: run_of(again).status is Status.FINISHED)

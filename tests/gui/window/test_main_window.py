@@ -263,10 +263,10 @@ def test_saved_job_can_be_loaded(qtbot, window, tmp_path):
     find(window, "pruning_shots").setValue(7)
     assert command.text() == ""
     assert not is_on(window, "copy_command_button")
-    window.load_job(job)
+    window.new.run_page.load_job(str(job))
     assert window.session.state.config == QUICK
     job.write_text(config_to_toml(QUICK).replace("sparsity", "sparsty"))
-    window.load_job(job)
+    window.new.run_page.load_job(str(job))
     assert "sparsty" in find(window, "error_message").text()
     assert find(window, "pruning_shots").value() == QUICK.pruning.shots
 

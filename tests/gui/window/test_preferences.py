@@ -172,7 +172,7 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(
     choose(dialog, "preferences_device_combo", "GPU")
     assert window.session.state.config.model.device is Device.GPU
     choose(dialog, "preferences_device_combo", "CPU")
-    window.load_config(LONG)  # has the device "auto"
+    window.session.draft.load(LONG)  # has the device "auto"
     choose(dialog, "preferences_device_combo", "GPU")
     assert window.session.state.config.model.device is Device.AUTO
     again = make_window(settings=Settings(device=Device.CPU))
@@ -181,7 +181,7 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(
 
 
 def test_offline_mode_offers_no_download(window, dialog, monkeypatch):
-    window.choose_model("hf://org/name")
+    window.session.draft.choose_model("hf://org/name")
     download = find(window, "download_button", QPushButton)
     sample = find(window, "use_sample_action", QAction)
     assert download.isEnabled()

@@ -44,7 +44,7 @@ def test_saved_and_loaded_jobs_can_be_opened_again(qtbot, window, job):
 def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     folder = write_run(tmp_path / "runs", "a")
     (folder / "name.txt").write_text("the best\n")
-    window.open_run(folder)
+    window.runs.open_run(folder)
     wait_until(qtbot, lambda: entries(window, "run"))
     assert texts(window, "run") == ["the best"]
     window.session.close_opened_run()

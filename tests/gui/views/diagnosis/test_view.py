@@ -158,7 +158,7 @@ def test_other_settings_make_the_result_out_of_date_until_they_are_restored(
     window.session.draft.edit_part(calibration)
     assert not shown(window, "diagnosis_stale")
     (tmp_path / "other").mkdir()
-    window.choose_model(str(tmp_path / "other"))
+    window.session.draft.choose_model(str(tmp_path / "other"))
     assert "Model" in shown(window, "diagnosis_stale")
     config = replace(QUICK, export=ExportConfig("elsewhere"))
     load_and_wait(qtbot, window, config)

@@ -169,7 +169,7 @@ def test_pdf_table_leaves_no_row_alone(qtbot, rows):
 @pytest.fixture
 def opened(qtbot, tmp_path, window):
     """Return a window with an earlier run."""
-    window.open_run(write_run(tmp_path / "runs", "a"))
+    window.runs.open_run(write_run(tmp_path / "runs", "a"))
     wait_until(qtbot, lambda: is_opened(window))
     return window
 
@@ -198,7 +198,9 @@ def test_saved_report_is_shown_and_opened_and_one_that_fails_shows_an_error(
     assert launched == [str(html)]
     find_type(opened, Reports).save(str(tmp_path / "nowhere" / "report.html"))
     wait_until(qtbot, lambda: shown(opened, "error_message"))
-    opened.open_run(write_run(tmp_path / "runs", "b"))  # the note is of the other run
+    opened.runs.open_run(
+        write_run(tmp_path / "runs", "b")
+    )  # the note is of the other run
     wait_until(qtbot, lambda: not note.isVisible())
 
 

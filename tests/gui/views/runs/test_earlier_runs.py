@@ -151,7 +151,7 @@ def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
     outcomes = set()
     for ending in ("cancelled", "killed", "failed"):
         folder = write_run(tmp_path / "runs", ending, ending=ending)
-        window.open_run(folder)
+        window.runs.open_run(folder)
         wait_until(qtbot, partial(is_shown, window, folder))
         outcomes.add(find(window, "run_title").text())
         assert not find(window, "sparsity_chart").is_empty
@@ -169,7 +169,8 @@ def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
 def test_run_is_opened_from_the_command_line(tmp_path):
     opened = []
     options = __main__.make_parser().parse_args(["--open", str(tmp_path)])
-    __main__.load_job(SimpleNamespace(open_run=opened.append), options)
+    runs = SimpleNamespace(open_run=opened.append)
+    __main__.load_job(SimpleNamespace(runs=runs), options)
     assert opened == [tmp_path]
 
 
@@ -179,9 +180,10 @@ def test_model_is_opened_from_the_command_line_and_by_file_managers(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.gguf").touch()
     chosen = []
+    session = SimpleNamespace(draft=SimpleNamespace(choose_model=chosen.append))
     for model in ("model.gguf", str(tmp_path), "demo", "hf://org/name"):
         options = __main__.make_parser().parse_args([model])
-        __main__.load_job(SimpleNamespace(choose_model=chosen.append), options)
+        __main__.load_job(SimpleNamespace(session=session), options)
     file = str(tmp_path / "model.gguf")
     assert chosen == [file, str(tmp_path), "demo", "hf://org/name"]
 
@@ -196,7 +198,7 @@ def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     assert state.run.status.is_busy
     assert len(state.shown_run.history) == 4
     assert find(window, "cancel_action", QAction).isEnabled()
-    window.open_run(Path(state.run.folder))  # closes the earlier one
+    window.runs.open_run(Path(state.run.folder))  # closes the earlier one
     assert window.session.state.opened_run is None
     reopened(qtbot, window, "40")
     wait_for_status(qtbot, window, Status.FINISHED)
@@ -232,7 +234,7 @@ def test_run_in_progress_is_listed_and_cannot_be_deleted(
 def test_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
-            history.open_run(tmp_path / "runs" / "abc"[number % 3])
+            history.runs.open_run(tmp_path / "runs" / "abc"[number % 3])
             wait_until(qtbot, lambda: history.session.state.shown_run.name)
             find(history, "run_course_link").setChecked(True)
             find(history, "more_charts_button").setChecked(True)
@@ -281,7 +283,7 @@ def shown_names(window):
 
 def test_interrupted_run_is_offered_at_the_start_and_resumed(qtbot, broken_off):
     assert "after shot 1 of 3" in shown(broken_off, "resume_label")
-    broken_off.open_run(Path(broken_off.runs.runs.state.to_resume.folder))
+    broken_off.runs.open_run(Path(broken_off.runs.runs.state.to_resume.folder))
     wait_until(qtbot, find(broken_off, "run_resume_button").isVisible)
     assert not find(broken_off, "resume_run_button").isVisible()
     broken_off.session.close_opened_run()

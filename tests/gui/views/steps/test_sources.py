@@ -60,7 +60,7 @@ def test_downloaded_model_can_be_pruned(qtbot, make_window):
     trigger(window, "use_demo_action")  # the download goes on
     assert "someone/tiny" in shown(window, "download_title")
     assert progress_of(window).is_open
-    window.choose_model(SOURCE)
+    window.session.draft.choose_model(SOURCE)
     wait_until(qtbot, lambda: window.session.state.model is not None)
     assert not find(window, "download_card").isVisible()
     assert not window.session.start_obstacle()
@@ -120,14 +120,14 @@ def test_invalid_hub_name_is_reported(window):
 
 def test_facts_are_shown_before_the_engine_starts(make_window, tmp_path):
     window = make_window("--no-start")
-    window.choose_model(DEMO)
+    window.session.draft.choose_model(DEMO)
     assert (
         "2.83\N{NO-BREAK SPACE}M parameters"
         in find(window, "model_line", QLabel).text()
     )
     config = {"architectures": ["BertModel"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    window.choose_model(str(tmp_path))
+    window.session.draft.choose_model(str(tmp_path))
     assert shown(window, "model_problem")  # it is no decoder
 
 
@@ -187,7 +187,7 @@ def test_download_of_the_sample_shows_its_progress_and_no_old_error(
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     monkeypatch.setattr(SampleDownload, "received_bytes", 0)
     window = make_window()
-    window.choose_model(str(picture))
+    window.session.draft.choose_model(str(picture))
     assert shown(window, "model_problem")
     bar, label = (
         find(window, f"sample_progress_{part}", kind)

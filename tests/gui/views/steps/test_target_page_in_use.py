@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 
 def on_target_page(qtbot, window, config=QUICK):
-    window.load_config(config)
+    window.session.draft.load(config)
     wait_until(qtbot, lambda: window.session.state.resource_check is not None)
     open_step(window, Step.TARGET)
     return window

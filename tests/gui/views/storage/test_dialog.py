@@ -108,7 +108,8 @@ def test_model_is_deleted_only_after_its_name_and_size_are_confirmed(
 def test_model_of_a_live_run_cannot_be_deleted(qtbot, make_window, model):
     window = make_window("--pause", "0.01")
     run_until(qtbot, window, Status.RUNNING, LONG)
-    window.choose_model("hf://org/name")  # in the draft, while the run goes on
+    # In the draft, while the run goes on.
+    window.session.draft.choose_model("hf://org/name")
     dialog = open_dialog(qtbot, window)
     select(dialog, HUB)
     delete = find(dialog, "disk_space_delete_button", QPushButton)
