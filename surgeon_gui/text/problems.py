@@ -1,7 +1,7 @@
 """Problems: what keeps a job or an action from being possible, and its sentences.
 
-The state compares the kinds of problems and carries their numbers; `sentence` and
-`statement` make texts of them for the window.
+The state compares the kinds of problems and carries their numbers; `sentence` makes
+texts of them for the window.
 """
 
 from __future__ import annotations
@@ -175,17 +175,14 @@ def sentence(problem: Problem | None) -> str:
     if problem is None:
         return ""
     text = problem.kind.value
-    return _text(problem, text if isinstance(text, str) else " ".join(text)).strip()
+    template = text if isinstance(text, str) else " ".join(text)
+    values = {name: _spoken(value) for name, value in problem.values.items()}
+    return template.format(**values).strip()
 
 
 def blocking(problem: Problem | None) -> str:
     """Return the sentence of a problem that does not pass by itself; else empty."""
     return "" if problem is None or problem.kind in PASSING else sentence(problem)
-
-
-def _text(problem: Problem, template: str) -> str:
-    values = {name: _spoken(value) for name, value in problem.values.items()}
-    return template.format(**values)
 
 
 def _spoken(value: Value) -> str:

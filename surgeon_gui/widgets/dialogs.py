@@ -43,7 +43,7 @@ _NEW_FILES = {
 }
 
 _FILES_SIZE = (860, 560)
-_OnChosen = Callable[[str], None]
+_OnChosen = Callable[[str], object]
 
 # Asks for a file or folder of another computer: its parent, the title, whether a file
 # is asked for, the path that is chosen now, and the slot.
@@ -151,7 +151,7 @@ def ask_new_file(parent: QWidget, title: str, name: str, on_chosen: _OnChosen) -
 
 
 def _open(
-    dialog: QFileDialog, chosen: SignalInstance, on_chosen: Callable[..., None]
+    dialog: QFileDialog, chosen: SignalInstance, on_chosen: Callable[..., object]
 ) -> None:
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     chosen.connect(on_chosen)

@@ -57,7 +57,7 @@ class ComputersMenu(QObject):
         title: str,
         wants_file: bool,
         current: str,
-        on_chosen: Callable[[str], None],
+        on_chosen: Callable[[str], object],
     ) -> None:
         title = f"{title} ({self._session.state.computer})"
         dialog = FilesDialog(self.controller, title, wants_file, current, parent)

@@ -37,10 +37,10 @@ class RunDetails(QWidget):
             name="runs_details_note",
         )
         self._facts = Facts("run_facts")
-        self._annotations = AnnotationForm(runs)
+        self.annotations = AnnotationForm(runs)
         self._title = text_label(name="runs_details_title")
         self._title.setFont(bold(self._title.font()))
-        parts = (self._title, self._note, self._facts, self._annotations)
+        parts = (self._title, self._note, self._facts, self.annotations)
         content = on_top(*parts, spacing=2 * GAP)
         content.setContentsMargins(0, 0, GAP, 0)  # beside the scroll bar
         area = scrolling(content)
@@ -54,16 +54,12 @@ class RunDetails(QWidget):
         """Show a run, or how to choose one."""
         show_text(self._title, run_text.title(record) if record is not None else "")
         self._note.setVisible(record is None)
-        self._annotations.setVisible(record is not None)
+        self.annotations.setVisible(record is not None)
         self._facts.show_facts(run_text.facts(record) if record is not None else ())
         if record is None:
-            self._annotations.finish_typing()
+            self.annotations.finish_typing()
         else:
-            self._annotations.show_run(record)
-
-    def finish_typing(self) -> None:
-        """Save the notes and tags that are being typed."""
-        self._annotations.finish_typing()
+            self.annotations.show_run(record)
 
 
 class AnnotationForm(QWidget):

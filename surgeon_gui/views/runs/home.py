@@ -91,7 +91,7 @@ class RunsHome(QWidget):
 
     def finish_typing(self) -> None:
         """Save the notes and tags that are being typed."""
-        self._details.finish_typing()
+        self._details.annotations.finish_typing()
 
     @override
     def showEvent(self, event: QShowEvent) -> None:

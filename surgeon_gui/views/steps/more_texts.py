@@ -117,12 +117,8 @@ class MoreTexts(QWidget):
     @Slot()
     def _on_file_clicked(self) -> None:
         title, kinds = tr("Choose a text"), FURTHER_TEXT_FILES
-        chosen, current = self._on_chosen, self._config.text
+        chosen, current = self._add, self._config.text
         ask_file(self, title, "", kinds, chosen, engine_path=current)
-
-    @Slot(str)
-    def _on_chosen(self, text: str) -> None:
-        self._add(text)
 
     @Slot(object)
     def _on_dataset_accepted(self, parts: tuple[str, ...]) -> None:
