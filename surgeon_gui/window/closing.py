@@ -25,7 +25,6 @@ class _CloseText(NamedTuple):
     explanation: str
     keep: str = ""  # empty if there is nothing to keep
     discard: str = tr("Cancel it and close")
-    stay: str = tr("Stay open")
 
 
 _RUN_TEXT = _CloseText(
@@ -125,6 +124,7 @@ class CloseQuestion(QObject):
         self._keep = self._add_button(roles.AcceptRole, "close_keep_button")
         self._discard = self._add_button(roles.DestructiveRole, "close_cancel_button")
         self._stay = self._add_button(roles.RejectRole, "close_stay_button")
+        self._stay.setText(tr("Stay open"))
         self._box.setEscapeButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
@@ -146,7 +146,6 @@ class CloseQuestion(QObject):
         self._keep.setText(text.keep)
         self._keep.setVisible(bool(text.keep))
         self._discard.setText(text.discard)
-        self._stay.setText(text.stay)
         self._box.setDefaultButton(self._stay)  # also after another was clicked
         self._box.open()
 

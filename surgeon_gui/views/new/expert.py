@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from PySide6.QtCore import (
@@ -58,9 +58,13 @@ class Expert(QFrame):
     """A search line above the sections."""
 
     closed = Signal()
-    reset_clicked = Signal()
 
-    def __init__(self, pages: dict[Step, Page], actions: Mapping[str, QAction]) -> None:
+    def __init__(
+        self,
+        pages: dict[Step, Page],
+        actions: Mapping[str, QAction],
+        reset: Callable[[], None],
+    ) -> None:
         super().__init__()
         self.setObjectName("expert_drawer")
         self.steps = StepPanel(pages)
@@ -81,7 +85,7 @@ class Expert(QFrame):
         self._search.textEdited.connect(self._fill)
         self._search.returnPressed.connect(self._on_return)
         self._search.installEventFilter(self)
-        self.reset = link("expert_reset_button", self.reset_clicked)
+        self.reset = link("expert_reset_button", reset)
         close = link("expert_close_button", self.closed)
         parts = (heading(tr("Expert")), (self._search, 1), self.reset, close)
         top, column = QWidget(), QWidget()

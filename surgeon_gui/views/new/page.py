@@ -224,10 +224,9 @@ class NewPage(QWidget):
 
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
-        self.expert = Expert(pages, self._actions)
+        self.expert = Expert(pages, self._actions, self._on_reset)
         self.expert.setMinimumWidth(_DRAWER)
         self.expert.hide()
-        self.expert.reset_clicked.connect(self._on_reset)
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
         self.expert.closed.connect(self._expert_button.setFocus)
         self._expert_button.toggled.connect(self.expert.setVisible)

@@ -75,7 +75,6 @@ class RunHead(QWidget):
         self._run = RunState()  # the run shown
         self._is_told = False  # the bar of errors says why it failed
         self._controlled: tuple[object, ...] = ()  # state on which the controls depend
-        self._named: tuple[object, ...] = ()  # state from which the name was made
         self.name = ""  # name of the run in view
         self._back = link("run_back_button", self.back_clicked)
         self._crumb = eliding_label("run_name", quiet=True, keeps_end=True)
@@ -117,7 +116,7 @@ class RunHead(QWidget):
     def show_state(self, state: AppState, now: float, place: str = "") -> None:
         """Show the run in view; `place`: in the queue, while it is in progress."""
         run = state.shown_run
-        self._show_name(run)
+        self.name = result_text.name_of(run)
         is_busy = run.status.is_busy
         is_told = run.error is not None and run.error is state.notice
         self._controls.setVisible(is_busy)
@@ -181,11 +180,6 @@ class RunHead(QWidget):
 
     def _on_file_clicked(self, number: int) -> None:
         open_folder(bars.files(self._run)[number].folder)
-
-    def _show_name(self, run: RunState) -> None:
-        made_from = (run.folder, run.name, run.config, run.model, run.status)
-        if made_from != self._named:
-            self._named, self.name = made_from, result_text.name_of(run)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
