@@ -13,6 +13,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.search_words import WORDS
 from surgeon_gui.widgets.controls import button, described, text_label
 from surgeon_gui.widgets.dialogs import Dialog
@@ -48,7 +49,7 @@ def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[CommandEntry]:
     menu = action.menu()
     if isinstance(menu, QMenu):
         for inner in menu.actions():
-            yield from _entries(inner, (*path, _plain(action.text())))
+            yield from _entries(inner, (*path, spoken(action.text())))
     if not action.objectName():  # a menu, a separator, or a title
         return
     keys = ", ".join(
@@ -58,7 +59,7 @@ def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[CommandEntry]:
     if _is_recent(action):
         path = path[1:]  # a group of its own
     # In submenus the name alone may be unclear, such as "Dark".
-    name = ": ".join((*path[1:], _plain(action.text())))
+    name = ": ".join((*path[1:], spoken(action.text())))
     yield CommandEntry(path[0], name, keys, action)
 
 
@@ -113,7 +114,3 @@ class CommandsDialog(Dialog):
 
 def _is_recent(action: QAction) -> bool:
     return action.objectName().startswith("recent_")
-
-
-def _plain(label: str) -> str:
-    return label.replace("&", "").removesuffix("\N{HORIZONTAL ELLIPSIS}")
