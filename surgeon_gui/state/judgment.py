@@ -180,9 +180,9 @@ def answers(run: RunState) -> tuple[Answer, ...]:
             if each.parts_at is not None
         )
     pair = sample_pair(run)
-    if pair is None or not pair.pruned:
+    if pair is None or not pair[0].pruned:
         return ()
-    return (Answer(pair.prompt, pair.original, pair.pruned),)
+    return (pair[0],)
 
 
 def _both(first: float | None, second: float | None) -> tuple[float, float] | None:

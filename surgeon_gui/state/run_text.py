@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Coupling
@@ -31,6 +31,7 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import deciding_text, perplexities
 from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text.judgments import Answer
 from surgeon_gui.text.labels import STAGES, UNITS
 
 _SIZE_TOLERANCE = 0.01  # relative to the planned size of a file
@@ -296,20 +297,11 @@ def stage_progress(stage: Stage | None, done: int, total: int) -> str:
     return doing
 
 
-@dataclass(frozen=True, slots=True)
-class SamplePair:
-    """The original's continuation of a prompt, and the latest of the pruned model."""
+def sample_pair(run: RunState) -> tuple[Answer, str] | None:
+    """Return what both models have written last, and when the pruned one has.
 
-    prompt: str
-    original: str
-    title: str  # when the pruned model has written
-    pruned: str
-
-
-def sample_pair(run: RunState) -> SamplePair | None:
-    """Return what both models have written; None: nothing has been, and nothing will.
-
-    Texts that are still to come are empty.
+    None: nothing has been written, and nothing will. Texts that are still to come are
+    empty.
     """
     config = run.config
     if config is None:
@@ -325,4 +317,4 @@ def sample_pair(run: RunState) -> SamplePair | None:
         title = tr("After shot {n}").format(n=last.shot)
         if last.is_recovered:
             title = tr("After recovery")
-    return SamplePair(config.samples.prompt, original, title, text)
+    return Answer(config.samples.prompt, original, text), title

@@ -342,10 +342,11 @@ class SampleCard(QFrame):
         self.setVisible(pair is not None)
         if pair is None:
             return
-        self._prompt.setText(tr("“{prompt}”").format(prompt=pair.prompt))
-        self._when.setText(pair.title)
-        _show_sample(self._original, pair.original, tr("Original"))
-        _show_sample(self._pruned, pair.pruned, pair.title)
+        texts, when = pair
+        self._prompt.setText(tr("“{prompt}”").format(prompt=texts.prompt))
+        self._when.setText(when)
+        _show_sample(self._original, texts.original, tr("Original"))
+        _show_sample(self._pruned, texts.pruned, when)
 
 
 def _show_sample(label: QLabel, text: str, title: str) -> None:
