@@ -45,7 +45,6 @@ class ModelPane(QWidget):
     def __init__(self, side: Side, playground: Playground) -> None:
         super().__init__()
         self._side, self._playground = side, playground
-        self._state = PlaygroundState()
         self._source = ""  # source of the model
         name = f"playground_{side.value}"
         self._model = eliding_label(f"{name}_model", keeps_end=True)
@@ -62,7 +61,6 @@ class ModelPane(QWidget):
 
     def show_state(self, state: PlaygroundState, models: Models, name: str) -> None:
         """Show this side of the state, and the name of its model."""
-        self._state = state
         self._source = source = models.source(self._side)
         show_elided(self._model, name, source)
         tokens = state.tokens(self._side)
@@ -107,7 +105,7 @@ class ModelPane(QWidget):
 
     @Slot()
     def _on_copy(self) -> None:
-        QGuiApplication.clipboard().setText(text_of(self._state, self._side))
+        QGuiApplication.clipboard().setText(text_of(self._playground.state, self._side))
 
 
 def _invitation(side: Side, models: Models) -> str:

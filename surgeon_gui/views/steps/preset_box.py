@@ -44,7 +44,6 @@ class PresetBox(QWidget):
         self._preset_store = preset_store
         self._presets: dict[str, Preset] = {}  # by name
         self._shown: Preset | None = None
-        self._own: tuple[Preset, ...] = ()
         self._box = ChoiceBox("preset_combo")
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True, name="preset_note")
@@ -88,7 +87,6 @@ class PresetBox(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the presets, and the one that matches the draft."""
-        self._own = state.own_presets
         self._shown = preset = preset_in(state)
         presets = {each.name: each for each in all_presets(state)}
         titles = {name: tr(each.title) for name, each in presets.items()}
@@ -106,7 +104,7 @@ class PresetBox(QWidget):
         can_save = preset is None and not state.rejected
         set_enabled(self._save, is_enabled=can_save)
         self._actions["preset_export_action"].setEnabled(preset is not None)
-        self._actions["preset_delete_action"].setEnabled(preset in self._own)
+        self._actions["preset_delete_action"].setEnabled(preset in state.own_presets)
         deleted = self._preset_store.deleted
         self._restore.setVisible(deleted is not None)
         if deleted is not None:
@@ -155,5 +153,5 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_delete(self) -> None:
-        if self._shown is not None and self._shown in self._own:
+        if self._shown is not None:  # the action is of the user's own presets
             self._preset_store.delete(self._shown)
