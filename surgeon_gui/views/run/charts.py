@@ -111,15 +111,13 @@ class LayerMap(HeatMapCard):
             _ROOM,
         )
         self._run = RunState()
-        self._layers: tuple[LayerSparsity, ...] = ()
 
     def show_run(self, run: RunState) -> None:
         """Show the layers of a run."""
         if _is_same(run, self._run, "history", "model"):
             return
-        self._run = run
-        if run.layers != self._layers:
-            self._layers = run.layers
+        before, self._run = self._run, run
+        if run.layers != before.layers:
             self.show_cells([_cell(layer) for layer in run.layers], _SCALE)
 
     @override
@@ -129,7 +127,7 @@ class LayerMap(HeatMapCard):
             header,
             *(
                 (x.name, x.block, x.kind, x.weights, x.removed, x.sparsity)
-                for x in self._layers
+                for x in self._run.layers
             ),
         ]
 
