@@ -38,6 +38,7 @@ from surgeon_engine.planning.target_size import (
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 
 _MILLION = 1_000_000
@@ -184,14 +185,18 @@ def target_field(target: Target) -> str:
     return next(x.name for x in _OF_TARGET if target in x.option.kinds)
 
 
+def target_text(target: Target) -> FieldText:
+    """Return the texts of the field that holds the value of a target."""
+    return FIELDS[f"pruning.{target_field(target)}"]
+
+
 def value_text(target: Target, value: float) -> str:
     """Format the value of a target: 30 %, 2.10 M, 3.72 MB."""
     if target in OF_SHARE:
         return numbers.percent(value, decimals=2)
     if target is Target.PARAMETERS:
         return numbers.count(value * _MILLION)
-    stored = FIELDS[f"pruning.{target_field(target)}"].stored_bytes
-    return numbers.chosen_size(round(value * stored))
+    return numbers.chosen_size(round(value * target_text(target).stored_bytes))
 
 
 def equivalent_sizes(

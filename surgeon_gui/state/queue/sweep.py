@@ -27,6 +27,7 @@ from surgeon_gui.state.job.targets import (
     goal_or_none,
     target_field,
     target_of,
+    target_text,
 )
 from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.state.queue.checks import job_obstacle
@@ -39,12 +40,14 @@ from surgeon_gui.text.problems import sentence
 MAX_RUNS = 30
 _MAX_LINES = 8  # lines of the forecast
 _SHARES = (0.1, 0.2, 0.3, 0.4)  # proposed targets
+_DIGITS = 12  # without the noise of a conversion
 
 
 def proposed_values(state: AppState, unit: Target) -> str:
     """Return the values for 10, 20, 30 and 40 % in a unit; empty if unknown."""
+    scale = target_text(unit).scale
     if unit in OF_SHARE:
-        return numbers.number_list(100 * share for share in _SHARES)
+        return numbers.number_list(scale * share for share in _SHARES)
     if state.model is None:
         return ""
     form = file_form(state.config, state.model)
@@ -57,7 +60,7 @@ def proposed_values(state: AppState, unit: Target) -> str:
         }
         changes = converted(values, unit, state.model, form)
         if target_field(unit) in changes:
-            found.append(float(f"{changes[target_field(unit)]:.3g}"))
+            found.append(float(f"{scale * changes[target_field(unit)]:.3g}"))
     return numbers.number_list(found)
 
 
@@ -78,8 +81,8 @@ def plan(
 
     Args:
         state: the state with the draft.
-        unit: the unit of the targets.
-        typed: the targets in that unit; shares in percent.
+        unit: what the targets count.
+        typed: the targets in the unit that the window shows for it.
         methods: each is combined with each target.
     """
     config = state.config
@@ -98,11 +101,10 @@ def plan(
     if count > MAX_RUNS:
         text = tr("These are {n} runs. A sweep has at most {maximum}.")
         return text.format(n=count, maximum=MAX_RUNS)
+    scale = target_text(unit).scale
+    values = tuple(round(value / scale, _DIGITS) for value in values)
     if problem := _range_problem(unit, values):
         return problem
-    if unit in OF_SHARE:
-        # Without 0.30000000000000004.
-        values = tuple(round(value / 100, 6) for value in values)
     axes = [
         Axis("pruning", "target", (unit,)),
         Axis("pruning", target_field(unit), values),
@@ -183,15 +185,13 @@ def _range_problem(unit: Target, values: tuple[float, ...]) -> str:
     """Return which value is out of its range, in the unit that was typed; else ""."""
     limits = settings_of(PruningConfig)[target_field(unit)].option.limits
     assert limits is not None
-    is_share = unit in OF_SHARE
     for value in values:
-        typed = round(value / 100, 6) if is_share else value
-        if not limits.contain(typed):
+        if not limits.contain(value):
             low, high, shown = (
                 numbers.percent(number, decimals=4)
-                if is_share
-                else numbers.significant(number, 10)
-                for number in (limits.low, limits.high, typed)
+                if unit in OF_SHARE
+                else numbers.significant(target_text(unit).scale * number, 10)
+                for number in (limits.low, limits.high, value)
             )
             return tr(
                 "{unit}: {value} is not possible. Enter more than {low} and at most "

@@ -5,12 +5,12 @@ from __future__ import annotations
 from PySide6.QtCore import QTimer, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
-from surgeon_engine.api.config.pruning import Target, methods_for
+from surgeon_engine.api.config.pruning import methods_for
 from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.resource_text import free_disk
-from surgeon_gui.state.job.targets import UNITS, disabled_targets
+from surgeon_gui.state.job.targets import UNITS, disabled_targets, target_text
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.text.choices import CHOICES, choice_label
@@ -31,7 +31,6 @@ from surgeon_gui.widgets.layouts import answer_row, in_grid, vertical
 
 _WIDTH = 660
 _CHECK_DELAY_MS = 300  # after the last key
-_NUMBERS = {Target.FILE_SIZE: "MB", Target.MEMORY: "GB", Target.PARAMETERS: "M"}
 
 
 class SweepDialog(Dialog):
@@ -48,7 +47,7 @@ class SweepDialog(Dialog):
         disabled = disabled_targets(pruning.structure, state.config.export.format)
         self._unit = ChoiceBox("sweep_unit_combo")
         units = {
-            unit: f"{label} ({_NUMBERS.get(unit, '%')})"
+            unit: f"{label} ({target_text(unit).unit})"
             for unit, label in UNITS.items()
             if unit not in disabled
         }

@@ -256,7 +256,7 @@ class SizeInput(QWidget):
             self._shown = target, value
             self._write(targets.value_text(target, value))
         self._unit.choose(target)
-        tip = FIELDS[f"pruning.{targets.target_field(target)}"].tip
+        tip = targets.target_text(target).tip
         self._line.setToolTip(plain_tip(self._reasons.get(target) or tip))
         self._line.setAccessibleName(CHOICES[target][0])
         if not self._context.is_being_typed_in:
@@ -287,7 +287,7 @@ def _parsed(text: str, unit: Target, locale: QLocale) -> tuple[Target, float] | 
     elif len(suffix) > 1:
         target = unit if unit in targets.IN_BYTES else Target.FILE_SIZE
         base = 1024 if "i" in suffix else 1000
-        stored = FIELDS[f"pruning.{targets.target_field(target)}"].stored_bytes
+        stored = targets.target_text(target).stored_bytes
         value = number * base ** _POWERS.index(suffix[0]) / stored
     elif suffix or unit is Target.PARAMETERS:
         target, value = Target.PARAMETERS, number * _MILLIONS[suffix]

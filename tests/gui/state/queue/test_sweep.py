@@ -14,6 +14,7 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import MAX_RUNS
 from surgeon_gui.text import numbers
+from surgeon_gui.text.labels import FIELDS
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 from tests.helpers.queued_runs import ready_state
@@ -54,6 +55,18 @@ def test_proposed_sizes_are_those_of_the_shares(state, unit):
     scale = 1e6 if unit is Target.PARAMETERS else 1e6 / 4  # bytes of a float32
     assert sizes == pytest.approx([count / scale for count in left], rel=5e-3)
     assert len(jobs(state, unit, text)) == 4
+
+
+def test_sizes_are_in_the_units_of_the_window(state, monkeypatch):
+    unit = Target.FILE_SIZE
+    before = numbers.parse_list(sweep.proposed_values(state, unit))
+    text = replace(FIELDS["pruning.megabytes"], unit="MiB", unit_bytes=2**20)
+    monkeypatch.setitem(FIELDS, "pruning.megabytes", text)
+    (job,) = jobs(state, unit, "9.5")
+    assert job.pruning.megabytes == 9.5 * 2**20 / 1e6
+    proposed = numbers.parse_list(sweep.proposed_values(state, unit))
+    assert [x * 2**20 / 1e6 for x in proposed] == pytest.approx(before, rel=0.01)
+    assert "-1 is not possible" in problem(state, unit, "-1")
 
 
 def test_memories_have_the_context_of_the_draft(state):

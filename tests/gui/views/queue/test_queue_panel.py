@@ -12,6 +12,7 @@ from surgeon_engine.api.config.pruning import Target
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.text import SEPARATOR
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
 from tests.helpers.widget_queries import shown
 from tests.helpers.window_audit import problems, settle
@@ -181,12 +182,14 @@ def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
     assert window.runs.home.isVisible()
 
 
-def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window):
+def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window, monkeypatch):
+    text = replace(FIELDS["pruning.megabytes"], unit="MiB", unit_bytes=2**20)
+    monkeypatch.setitem(FIELDS, "pruning.megabytes", text)
     pruning = replace(QUICK.pruning, target=Target.FILE_SIZE, megabytes=9.0)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning))
     dialog = open_sweep(window)
     units = find(dialog, "sweep_unit_combo", QComboBox)
-    assert units.currentText() == "File (MB)"
+    assert units.currentText() == "File (MiB)"
     words = find(window, "size_unit_combo", QComboBox)
     rows = range(words.count())
     assert [units.itemText(x).rpartition(" (")[0] for x in rows] == [
