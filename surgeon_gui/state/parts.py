@@ -119,7 +119,8 @@ def _current(run: RunState) -> Part | None:
     if run.status is Status.FINISHED:
         return None
     parts = [part for part, _ in _with_parts(_stages(run, run.stage_began))]
-    return parts[-1] if parts else Part.READ
+    is_requested = run.status.is_busy and run.stage is None  # it may also go on
+    return parts[-1] if parts and not is_requested else Part.READ
 
 
 def _ahead(run: RunState, current: Part | None) -> set[Part]:

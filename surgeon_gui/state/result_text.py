@@ -188,12 +188,18 @@ def clock(run: RunState, now: float) -> str:
 def _doing(run: RunState) -> str:
     """Return what the run does besides going on; empty in the usual case."""
     return {
-        Status.STARTING: tr("starting…") if run.stage is None else "",
+        Status.STARTING: _starting(run),
         Status.PAUSING: tr("pausing at the next safe point"),
         Status.PAUSED: tr("paused"),
         Status.STOPPING: tr("finishing"),
         Status.CANCELLING: _cancelling(run),
     }.get(run.status, "")
+
+
+def _starting(run: RunState) -> str:
+    if run.saved_seconds:  # its clock stands still until its state is loaded
+        return tr("resuming…")
+    return tr("starting…") if run.stage is None else ""
 
 
 def _cancelling(run: RunState) -> str:

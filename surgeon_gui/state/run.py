@@ -239,7 +239,7 @@ def resume_requested(
     run: str, state: RunState, at: float, saved_seconds: float
 ) -> RunState:
     """Return an interrupted run that is to go on from its state at `saved_seconds`."""
-    state = replace(_reopened(state, at, saved_seconds), run=run)
+    state = replace(_reopened(state, at, saved_seconds), run=run, log_bytes=0)
     return advanced(replace(state, status=Status.STARTING), at)
 
 

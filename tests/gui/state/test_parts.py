@@ -144,6 +144,14 @@ def test_parts_of_a_resumed_run_add_up_to_its_time():
     assert (found[Part.REFIT], found[Part.DISTILL]) == (20.0 + 5.0, 30.0 + 30.0)
 
 
+def test_run_that_is_to_go_on_reads_the_model_again():
+    run = with_events(run_in(*TO_REFIT), 170.0, Cancelled())
+    run = run_state.resume_requested("run-1", run, 1000.0, saved_seconds=130.0)
+    assert marks(run, 1010.0)[Part.READ] is Mark.NOW
+    run = with_events(run, 1020.0, StageStarted(Stage.LOAD, 0))
+    assert marks(run, 1030.0)[Part.READ] is Mark.NOW
+
+
 def test_shown_times_of_a_finished_run_add_up_to_its_time():
     short = (Stage.TEXT, 0, 0.3), (Stage.CURVATURE, 1, 0.6), (Stage.UPDATE, 1, 1.1)
     run = run_state.requested("run-1", ONE_SHOT, "folder", at=0.0)

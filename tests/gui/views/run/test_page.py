@@ -14,13 +14,13 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import rate_of
 from surgeon_engine.api.messages.commands import Pause, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
-from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.run import RunResumed, Stage, StageStarted
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
-from surgeon_gui.state.run import Status, interrupted
+from surgeon_gui.state.run import Status, interrupted, resume_requested
 from surgeon_gui.views.run import head
 from surgeon_gui.views.run.details import SpeedFacts
 from surgeon_gui.widgets.dot import Shape
@@ -101,6 +101,21 @@ def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
     page.show_state(replace(waiting, run=RUNNING), 60.0)  # it began in this window
     assert shown(page, "run_time") == counts
     assert shown(page, "part_measure_time") != before[1]
+
+
+@pytest.mark.parametrize("status", [Engine.STARTING, Engine.READY])
+def test_resumed_run_is_shown_as_resumed_until_its_state_is_loaded(page, status):
+    earlier = interrupted(replace(RUNNING, log_bytes=1000), 60.0)  # read from its log
+    run = resume_requested("run-1", earlier, 90.0, saved_seconds=20.0)
+    show(page, run, now=95.0)
+    counts = shown(page, "run_time")
+    state = replace(page.details._session.state, engine=status)
+    page.show_state(state, 96.0)
+    assert shown(page, "run_time") == counts  # the engine's start makes no difference
+    show(page, with_events(run, 97.0, StageStarted(Stage.LOAD, 0)), now=98.0)
+    assert shown(page, "run_time") == counts
+    show(page, with_events(run, 99.0, RunResumed(1, 20.0)), now=99.0)
+    assert shown(page, "run_time") != counts
 
 
 @pytest.mark.parametrize(
