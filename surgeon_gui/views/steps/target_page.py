@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.formatting import rounded_up
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.base.theme import GAP
@@ -202,8 +204,9 @@ class QualityLimit(QWidget):
     """The quality limit in one of two units: a number box, and a box with its unit.
 
     As a form part it has two fields, one for each unit; 0 means no limit. Choosing the
-    other unit drops the limit in the first until that is chosen again. A job file may
-    have both limits: the one in the other unit is kept while the shown one is edited.
+    other unit begins with about the same limit, and drops the one in the first unit
+    until that is chosen again. A job file may have both limits: the one in the other
+    unit is kept while the shown one is edited.
     """
 
     edited = Signal()
@@ -267,7 +270,10 @@ class QualityLimit(QWidget):
         name = self._shown_name
         left = {other: self._values[other] for other in _UNITS if other != name}
         self._kept = {**self._kept, **left}
-        self._values = {**dict.fromkeys(_UNITS, 0.0), name: self._kept[name]}
+        box = self._inputs[name].number_box
+        found = rounded_up(_converted(max(left.values()), name), box.decimals())
+        limit = self._kept[name] or min(found, box.maximum())
+        self._values = {**dict.fromkeys(_UNITS, 0.0), name: limit}
         for name, entry in self._inputs.items():
             entry.show(self._values[name])
         self.edited.emit()
@@ -277,6 +283,16 @@ class QualityLimit(QWidget):
         name = self._shown_name
         self._values = {**self._values, name: self._inputs[name].value}
         self.edited.emit()
+
+
+def _converted(limit: float, name: str) -> float:
+    """Return a limit of the other unit in the unit of the field `name`.
+
+    They are the same on text that the original itself would write.
+    """
+    if name == "max_divergence":
+        return math.log1p(limit / 100)
+    return 100 * math.expm1(limit)
 
 
 def _input(name: str) -> NumberInput:

@@ -43,7 +43,8 @@ def test_number_is_a_limit_in_the_chosen_unit(form, part):
     box(part, "max_perplexity_increase").setValue(5.0)
     assert limits(form.edits[-1]) == (5.0, 0.0)
     unit(part).setCurrentIndex(KL)
-    assert limits(form.edits[-1]) == (0.0, 0.0)  # another unit is another limit
+    assert limits(form.edits[-1]) == (0.0, 0.049)  # about the same limit
+    assert box(part, "max_divergence").value() == 0.049
     box(part, "max_divergence").setValue(0.4)
     assert limits(form.edits[-1]) == (0.0, 0.4)
     assert box(part, "max_perplexity_increase").isHidden()
@@ -53,7 +54,23 @@ def test_number_is_a_limit_in_the_chosen_unit(form, part):
         assert limits(form.edits[-1]) == limit
     form.show_config(PruningConfig(max_divergence=0.25))  # another job
     unit(part).setCurrentIndex(PERPLEXITY)
-    assert limits(form.edits[-1]) == (0.0, 0.0)
+    assert limits(form.edits[-1]) == (28.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("job", "chosen", "limit"),
+    [
+        ({}, KL, (0.0, 0.0)),  # no limit stays none
+        ({"max_perplexity_increase": 0.01}, KL, (0.0, 0.001)),
+        ({"max_divergence": 5.0}, PERPLEXITY, (100.0, 0.0)),
+    ],
+)
+def test_another_unit_begins_with_a_limit_only_if_there_was_one(
+    form, part, job, chosen, limit
+):
+    form.show_config(PruningConfig(**job))
+    unit(part).setCurrentIndex(chosen)
+    assert limits(form.edits[-1] if form.edits else PruningConfig()) == limit
 
 
 def test_unit_of_the_limit_in_a_job_is_shown(form, part):
