@@ -213,17 +213,20 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     )
 
 
-def original_speed(measured: Measured) -> tuple[str, str]:
-    """Return the original's speed, to be shown beside the file's, and their ratio."""
+def original_speed(measured: Measured) -> tuple[str, str, bool]:
+    """Return the original's speed, their ratio, and whether the file is slower.
+
+    The speed is to be shown beside the file's, and the ratio as a tooltip.
+    """
     if len(measured.models) == 1:
-        return tr("original: no GGUF file"), ""
+        return tr("original: no GGUF file"), "", False
     ratio = speedups(measured).generation
-    text = tr("was {n}, no clear difference")
+    text = tr("was {n}, within noise")
     if ratio.is_faster or ratio.is_slower:
         text = tr("was {n}")
     shown, title = _with_range(ratio, numbers.ratio), tr("Ratio per round")
     text = text.format(n=numbers.rate(measured.models[0].generation.median))
-    return text, f"{title}: {shown.value} ({shown.below})"
+    return text, f"{title}: {shown.value} ({shown.below})", ratio.is_slower
 
 
 def _file_facts(exported: Exported, original_bytes: int) -> Facts:

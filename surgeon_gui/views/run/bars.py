@@ -7,7 +7,6 @@ from functools import partial
 
 from PySide6.QtWidgets import QFrame, QStackedWidget, QWidget
 
-from surgeon_engine.api.messages.benchmark import speedups
 from surgeon_gui.base.theme import GAP, LARGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -34,7 +33,7 @@ from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import show_tip
 
 _NARROW = 640  # pixels, below which the bars are below each other
-_TAKES = tr("A minute or more")
+_TAKES = tr("1 min or more")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -90,7 +89,7 @@ class FigureRow(QWidget):
         super().__init__()
         self.after = line_label(name=f"{name}_after")
         self.after.setFont(bold(self.after.font(), LARGE))
-        self._before = text_label(quiet=True, name=f"{name}_before")
+        self._before = line_label(quiet=True, name=f"{name}_before")
         self._bar = ProgressBar(f"{name}_share_bar")
         vertical(self, in_row(self.after, (self._before, 1)), STRETCH, self._bar)
 
@@ -120,6 +119,8 @@ class SpeedCard(QFrame):
         self._figures = FigureRow("speed")
         self._measure = button("measure_button", session.measure)
         self._note = text_label(quiet=True, name="measure_note")
+        needed = self._note.fontMetrics().horizontalAdvance(_TAKES)
+        self._note.setMinimumWidth(needed)  # the time is in one line
         cancel = partial(session.store.cancel_request, RequestKind.MEASUREMENT)
         self._progress = TaskProgress("measure", cancel, self._measure)
         self._invitation = QWidget()
@@ -130,7 +131,7 @@ class SpeedCard(QFrame):
         self._pages = QStackedWidget()
         for page in (self._figures, self._invitation, self._work):
             self._pages.addWidget(page)
-        vertical(self, heading(tr("Speed")), self._pages, margin=ROOM)
+        vertical(self, heading(tr("Speed, tokens/s")), self._pages, margin=ROOM)
 
     def show_state(self, state: AppState) -> None:
         """Show the speed, the progress of its measurement, or how to get it."""
@@ -141,11 +142,9 @@ class SpeedCard(QFrame):
         if request.is_open:
             self._pages.setCurrentWidget(self._work)
         elif measured is not None and pair is not None:
-            after = tr("{n} tokens/s").format(n=numbers.rate(pair.after))
-            before, ratio = original_speed(measured)
-            self._figures.show_texts(after, before, pair)
+            before, ratio, is_slower = original_speed(measured)
+            self._figures.show_texts(numbers.rate(pair.after), before, pair)
             show_tip(self._figures, ratio)
-            is_slower = bool(ratio) and speedups(measured).generation.is_slower
             self._figures.warn(is_worse=is_slower)
             self._pages.setCurrentWidget(self._figures)
         else:
