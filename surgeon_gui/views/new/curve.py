@@ -39,7 +39,7 @@ _MIN_SIZE = QSize(320, 150)
 _BUSY_WIDTH = 160  # pixels
 _HANDLE = 9  # radius, pixels
 _DOT = 4
-_BESIDE = _HANDLE + 1  # pixels from a point to its name: the handle may be there
+_BESIDE = _HANDLE + 1  # pixels from a point to a text: the handle may be there
 _STEP, _PAGE_STEP = 0.01, 0.05  # share of the prunable weights for each key press
 _TINT = 20  # opacity of the bands, of 255
 _MOST_SHOWN = 0.6  # the lowest quality is shown at least down to it
@@ -178,7 +178,7 @@ class SizeCurve(QWidget):
     def _area(self) -> QRectF:
         line = self.fontMetrics().height()
         rect = QRectF(self.rect())
-        return rect.adjusted(MARGIN, MARGIN, -MARGIN, -line - GAP)
+        return rect.adjusted(MARGIN, MARGIN, -MARGIN, -line - _BESIDE)
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -263,15 +263,18 @@ class _Picture:
         painter, sides = self._painter, Qt.AlignmentFlag
         line = painter.fontMetrics().height()
         painter.setPen(QColor(self._theme.muted))
+        # Where a curve that falls to the right is not: below it, or above it.
+        corners = sides.AlignLeft | sides.AlignBottom, sides.AlignRight | sides.AlignTop
         for band, box in self._boxes():
             if box.height() < line - 2:
                 continue
-            # Where the curve is not: it falls from the left to the right.
-            side = sides.AlignLeft if band.color else sides.AlignRight
-            edge = sides.AlignBottom if band.color else sides.AlignTop
             place = box.adjusted(GAP, 1, -GAP, max(0.0, line - box.height()))
-            painter.drawText(place, side | edge, band.label)
-            self._texts.append(painter.boundingRect(place, side | edge, band.label))
+            rooms = {x: painter.boundingRect(place, x, band.label) for x in corners}
+            free = [x for x, room in rooms.items() if self._is_free(room)]
+            usual = corners[0 if band.color else 1]
+            corner = usual if usual in free or not free else free[0]
+            painter.drawText(place, corner, band.label)
+            self._texts.append(rooms[corner])
 
     def _paint_spread(self) -> None:
         painter, theme, found = self._painter, self._theme, self._forecast
@@ -335,7 +338,8 @@ class _Picture:
         painter.setPen(QPen(QColor(theme.border), 1.0))
         painter.drawLine(area.bottomLeft(), area.bottomRight())
         first, end = self._curve.size_text(0.0), self._curve.end_size
-        left = QRectF(area.left(), area.bottom() + 4, area.width(), metrics.height())
+        top = area.bottom() + _BESIDE
+        left = QRectF(area.left(), top, area.width(), metrics.height())
         taken = []
         if share is not None:
             taken.append(self._paint_size(share, left))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, QRectF, Qt
-from PySide6.QtGui import QImage, QPainter
+from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -15,6 +15,7 @@ from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve, _Picture
+from surgeon_gui.views.new.page import _bands
 from tests.helpers.fake_engine import model_summary
 
 FOUND = forecast(PruningConfig(width_multiple=1), model_summary())
@@ -173,6 +174,43 @@ def test_name_of_a_run_is_beside_the_curve(qapp, factor):
     shares = np.linspace(0.0, FOUND.last, 1000)
     on_curve = [QPointF(picture._x(x), picture._y(FOUND.at(x))) for x in shares]
     assert not any(name.contains(point) for point in on_curve)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.3, 1.0, 5.0, 40.0])
+@pytest.mark.parametrize("share", [0.0, 0.3, FOUND.last])
+@pytest.mark.parametrize("size", [(835, 300), (1155, 480)])
+def test_labels_are_beside_the_curve_and_the_handle(qapp, size, share, factor):
+    found = replace(FOUND, expected=scaled(FOUND.expected, factor))
+    image = QImage(*size, QImage.Format.Format_RGB32)
+    area = QRectF(image.rect()).adjusted(10, 10, -10, -24)
+    painter = QPainter(image)
+    picture = _Picture(painter, LIGHT, area, curve_of(found, _bands(0.0)))
+    picture.paint(share)
+    painter.end()
+    shares = np.linspace(0.0, found.last, 1000)
+    on_curve = [QPointF(picture._x(x), picture._y(found.at(x))) for x in shares]
+    (handle,) = picture._marks
+    assert len(picture._texts) >= 3
+    for number, text in enumerate(picture._texts):
+        assert not any(text.contains(point) for point in on_curve)
+        assert not text.intersects(handle)
+        assert area.contains(text)
+        letters = text.adjusted(0, 1, 0, -1)  # without the space between lines
+        assert not any(map(letters.intersects, picture._texts[:number]))
+
+
+def test_handle_at_the_end_of_the_axis_covers_no_size(curve):
+    widget, _ = curve
+    broken = replace(FOUND, expected=scaled(FOUND.expected, 1e3))
+    widget.show_curve(curve_of(broken), broken.last, "")
+    widget.clearFocus()  # which has the color of the handle
+    picture, ratio = widget.grab().toImage(), widget.devicePixelRatio()
+    sizes = range(int(ratio * widget._area().bottom()) + 1, picture.height())
+    rows = [{picture.pixel(x, y) for x in range(picture.width())} for y in sizes]
+    accent, text = (QColor(x).rgb() for x in (LIGHT.accent, LIGHT.text))
+    lowest = max(y for y, row in enumerate(rows) if accent in row)
+    highest = min(y for y, row in enumerate(rows) if text in row)
+    assert lowest < highest
 
 
 @pytest.mark.parametrize("share", [0.0, 0.31, 0.33, 0.35, 1.0])
