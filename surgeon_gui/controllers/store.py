@@ -36,7 +36,9 @@ class Store(QObject):
         self._token = uuid.uuid4().hex[:8]
 
     def set(self, state: AppState) -> None:
-        """Show another state."""
+        """Show another state; for another run in view, look for its files."""
+        if _in_view(state) != _in_view(self.state):
+            state = replace(state, missing=checks.missing_in_view(state))
         self.state = state
         self.changed.emit()
 
@@ -102,8 +104,14 @@ class Store(QObject):
             self.report(error.message, error.hint)
 
 
+def _in_view(state: AppState) -> tuple[object, ...]:
+    """Return what tells which files the run in view has."""
+    run = state.shown_run
+    return run.run, run.status.is_busy, run.exported, run.saved
+
+
 def checked(state: AppState) -> AppState:
-    """Return the state with the problems of its draft and the resources for it."""
+    """Return the state with its draft and the files of the run in view checked."""
     problems = checks.find_problems(
         state.config,
         state.model,
@@ -121,5 +129,6 @@ def checked(state: AppState) -> AppState:
         can_replace=checks.can_replace(
             state.config, state.run_parent, is_remote=bool(state.computer)
         ),
+        missing=checks.missing_in_view(state),
     )
     return replace(state, resource_check=check_draft(state))

@@ -87,6 +87,8 @@ class AppState:
     draft_history: DraftHistory = DraftHistory()
     run: RunState = RunState()  # the engine's run: in progress, or the latest
     opened_run: RunState | None = None  # an earlier run; in view in place of `run`
+    # Models and files of the run in view, by source, that were missing when looked for.
+    missing: Mapping[str, Problem] = field(default_factory=dict)
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
     def request(self, kind: RequestKind) -> Request[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +40,14 @@ def path_of(exported: Exported) -> str:
     return str(folder / GGUF_FILE if exported.format is Format.GGUF else folder)
 
 
-def gguf_of(run: RunState) -> str:
-    """Return the path of the latest GGUF file of a run; empty if there is none."""
-    found = [path_of(x) for x in files(run) if x.format is Format.GGUF]
-    return found[-1] if found else ""
+def gguf_of(run: RunState, missing: Container[str] = ()) -> str:
+    """Return the path of the latest GGUF file of a run; empty if there is none.
+
+    `missing`: the folders whose files no longer exist.
+    """
+    found = [x for x in files(run) if x.format is Format.GGUF]
+    paths = [path_of(x) for x in found if x.folder not in missing]
+    return paths[-1] if paths else ""
 
 
 def file_bytes(run: RunState) -> Pair | None:

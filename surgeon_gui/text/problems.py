@@ -111,6 +111,11 @@ class Kind(Enum):
     # the result
     UNSAVEABLE = tr("Only the export of a finished run can be saved in another format.")
     SAVE_FORMAT_IMPOSSIBLE = tr("{label} is not possible."), "{reason}"
+    FILES_ELSEWHERE = (
+        tr("The files are on {computer}."),
+        tr("Copy the run from there (File > Computers)."),
+    )
+    FILE_MISSING = tr("{path} was moved or deleted.")
     UNMEASURABLE = tr("Only the export of a finished run can be measured.")
     GGUF_UNMEASURABLE = tr(
         "To measure GGUF files, install {package}: pip install {package}."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QMainWindow, QWidget
 from shiboken6 import isValid
@@ -166,6 +166,13 @@ class MainWindow(QMainWindow):
             self.session.store.show_problem(problem)
 
     # Qt events
+
+    @override
+    def event(self, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.WindowActivate:
+            # Another program may have changed the files of the draft or of a run.
+            self.session.draft.recheck()
+        return super().event(event)
 
     @override
     def closeEvent(self, event: QCloseEvent) -> None:

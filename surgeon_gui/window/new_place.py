@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from PySide6.QtCore import QEvent, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QStackedWidget, QWidget
-from typing_extensions import override
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.model_info.source_names import DEMO
@@ -121,13 +120,6 @@ class NewPlace(QStackedWidget):
         """Open the section of a step in the drawer Expert."""
         self.show_page()
         self._page.open_expert(step)
-
-    @override
-    def event(self, event: QEvent) -> bool:
-        if event.type() is QEvent.Type.WindowActivate:
-            # Another program may have changed the files of the draft.
-            self._session.draft.recheck()
-        return super().event(event)
 
     @Slot()
     def _show_points(self) -> None:

@@ -91,6 +91,7 @@ from tests.helpers.fake_results import (
     measured,
     model_summary,
     shot_finished,
+    write_file_of,
 )
 
 OUTSIDE_OF_SHOTS = (
@@ -351,7 +352,10 @@ class FakeEngine:
     def _exported(self, folder: str, export: ExportConfig) -> Exported:
         pruning, model = self._config.pruning, model_summary()
         size = goal_of(pruning, model, FileForm()).weight_bytes
-        return exported(folder, pruning, export, pruned_bytes=size)
+        result = exported(folder, pruning, export, pruned_bytes=size)
+        if Path(folder).is_absolute():  # otherwise the test needs no run folder
+            write_file_of(result)
+        return result
 
     def _stage(self, stage: Stage, shot: int = 0) -> None:
         self._emit(StageStarted(stage, shot))

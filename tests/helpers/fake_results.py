@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
     StructureSupport,
 )
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from tests.helpers.configs import DENSE
 from tests.helpers.fake_live import costs
 from tests.helpers.fake_machine import COUPLED, COUPLINGS
@@ -98,6 +99,14 @@ def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
         FormatSupport(Format.MASKED),
         FormatSupport(Format.GGUF),
     )
+
+
+def write_file_of(result: Exported) -> None:
+    """Write an empty file, or folder, where an export says that it is."""
+    folder = Path(result.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if result.format is Format.GGUF:
+        (folder / GGUF_FILE).touch()
 
 
 def measured(settings: BenchmarkSettings | None = None) -> Measured:

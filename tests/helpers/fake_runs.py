@@ -34,7 +34,7 @@ from tests.helpers.fake_engine import (
     model_summary,
     shot_finished,
 )
-from tests.helpers.fake_results import exported, recovered
+from tests.helpers.fake_results import exported, recovered, write_file_of
 
 BEGAN = 1_764_000_000.0  # start of the first run
 SHOT_SECONDS = 4.0
@@ -74,7 +74,8 @@ def write_run(
     ]
     run.events_path.write_bytes(LOG_HEADER + b"".join(map(sealed_line, log)))
     if ending in ("finished", "stopped"):
-        run.write_report(_report(config, log))
+        run.write_report(report := _report(config, log))
+        write_file_of(report.exported)
     os.utime(run.config_path, (began, began))
     return run.path
 

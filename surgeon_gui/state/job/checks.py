@@ -10,10 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
-from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
+from surgeon_engine.api.config.export import (
+    FOR_TRANSFORMERS,
+    LLAMA_PACKAGE,
+    ExportConfig,
+    Format,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_folder import check_export_folder, original_paths
 from surgeon_engine.api.export_marker import MARKER
+from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.source_names import hub_name, is_gguf_name
 from surgeon_engine.api.run_folder import RunFolder
@@ -23,6 +29,7 @@ from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.windows import text_errors
 from surgeon_gui.base import offline, paths
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state import bars
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.job import file_formats
 from surgeon_gui.state.job.resource_text import resource_obstacle
@@ -137,7 +144,9 @@ def save_obstacle(state: AppState) -> Problem | None:
     if reason := file_formats.disabled_save_formats(run.exported).get(target):
         values = {"label": target, "reason": reason}
         return Problem(Kind.SAVE_FORMAT_IMPOSSIBLE, values)
-    return save_problem(state)
+    is_source = run.exported.format in FOR_TRANSFORMERS  # of files in other formats
+    missing = state.missing.get(run.exported.folder) if is_source else None
+    return missing or save_problem(state)
 
 
 def save_problem(state: AppState) -> Problem | None:
@@ -184,21 +193,44 @@ def measure_obstacle(state: AppState) -> Problem | None:
     is_gguf = exported is not None and exported.format is Format.GGUF
     if is_gguf and LLAMA_PACKAGE not in versions:
         return Problem(Kind.GGUF_UNMEASURABLE, {"package": LLAMA_PACKAGE})
-    return missing_model(state, *measured_models(state.shown_run)[:-1])
+    return first_missing(state, *measured_models(state.shown_run))
 
 
 def judge_obstacle(state: AppState) -> Problem | None:
     """Return why the file of the shown run cannot be judged; None if it can."""
     config = state.shown_run.config
     original = () if config is None else (config.model.source,)
-    return _result_obstacle(state) or missing_model(state, *original)
+    sources = (*original, *measured_models(state.shown_run))
+    return _result_obstacle(state) or first_missing(state, *sources)
 
 
-def missing_model(state: AppState, *sources: str) -> Problem | None:
-    """Return the problem of the first model that cannot be found; None if none has."""
-    if state.computer:
-        return None  # only the engine can look there
-    return next(filter(None, map(resolver.model_problem, sources)), None)
+def missing_in_view(state: AppState) -> dict[str, Problem]:
+    """Look for the original and the files of the run in view; return what is missing.
+
+    Nothing is looked for during a run, or on another computer.
+    """
+    run = state.shown_run
+    if run.config is None or run.status.is_busy or run.computer:
+        return {}
+    source = run.config.model.source
+    found = {source: resolver.model_problem(source)}
+    for each in bars.files(run):
+        path = bars.path_of(each)
+        gone = Problem(Kind.FILE_MISSING, {"path": paths.with_tilde(path)})
+        found[each.folder] = None if paths.exists(path) else gone
+    return {name: problem for name, problem in found.items() if problem is not None}
+
+
+def first_missing(state: AppState, *sources: str) -> Problem | None:
+    """Return the problem of the first of these that is missing; None if all exist."""
+    return next(filter(None, map(state.missing.get, sources)), None)
+
+
+def file_obstacle(state: AppState, exported: Exported | None) -> Problem | None:
+    """Return why a file of the run in view cannot be opened here; None if it can."""
+    if computer := state.shown_run.computer:
+        return Problem(Kind.FILES_ELSEWHERE, {"computer": computer})
+    return None if exported is None else state.missing.get(exported.folder)
 
 
 def _result_obstacle(state: AppState) -> Problem | None:

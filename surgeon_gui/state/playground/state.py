@@ -20,9 +20,10 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.checks import engine_obstacle, missing_model, place_obstacle
+from surgeon_gui.state.job.checks import engine_obstacle, first_missing, place_obstacle
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.sources.resolver import model_problem
 from surgeon_gui.text.problems import Kind, Problem
 from surgeon_gui.text.prompts import PromptKind, first_prompt
 
@@ -222,7 +223,11 @@ def _missing(models: Models, app: AppState) -> Problem | None:
     if not models.pruned:
         has_failed = app.shown_run.status in (Status.FAILED, Status.CANCELLED)
         return Problem(Kind.NOTHING_EXPORTED if has_failed else Kind.NO_PRUNED)
-    return missing_model(app, models.original, models.pruned)
+    if models == models_of_run(app.shown_run):
+        return first_missing(app, models.original, models.pruned)
+    if app.computer:
+        return None  # only the engine can look there
+    return model_problem(models.original) or model_problem(models.pruned)
 
 
 def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:

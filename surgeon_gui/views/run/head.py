@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
@@ -18,11 +19,14 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import bars, result_text
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job import checks
 from surgeon_gui.state.job.targets import step_obstacle
+from surgeon_gui.state.playground.state import models_of_run
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import verdict_of_run
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import Problem, sentence
 from surgeon_gui.text.verdicts import COLORS
 from surgeon_gui.widgets.controls import (
     button,
@@ -73,6 +77,7 @@ class RunHead(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._run = RunState()  # the run shown
+        self._missing: Mapping[str, Problem] = {}  # its files that are
         self._is_told = False  # the bar of errors says why it failed
         self._controlled: tuple[object, ...] = ()  # state on which the controls depend
         self.name = ""  # name of the run in view
@@ -139,10 +144,10 @@ class RunHead(QWidget):
         self._dot.setHidden(is_busy)
         if not is_busy:
             self._outcome.show_state(state)
-        if run is not self._run:
-            self._show_files(run)
+        if run is not self._run or state.missing is not self._missing:
+            self._show_files(state)
             self._make_room()
-        self._run = run
+        self._run, self._missing = run, state.missing
 
     def _show_outcome(self, run: RunState) -> None:
         took = result_text.clock(run, 0.0)
@@ -158,14 +163,14 @@ class RunHead(QWidget):
             dot = (Shape.CROSS if is_broken else Shape.FILLED, COLORS[verdict])
         self._dot.show_shape(*dot)
 
-    def _show_files(self, run: RunState) -> None:
-        """Show where the files of a run are; of several, also how large each is."""
+    def _show_files(self, state: AppState) -> None:
+        """Show where the files of the run are; of several, also how large each is."""
+        run = state.shown_run
         found = () if run.status.is_busy else bars.files(run)
         while len(self._files) < len(found):
             on_click = partial(self._on_file_clicked, len(self._files))
             self._files.append(ElidedLink("run_file_button", on_click))
             self._places.addLayout(row_of(self._files[-1]))
-        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
         for number, made in enumerate(self._files):
             made.setVisible(number < len(found))
             if number >= len(found):
@@ -175,8 +180,10 @@ class RunHead(QWidget):
             if len(found) > 1:
                 shown = f"{shown} \N{MIDDLE DOT} {numbers.size(size)}"
             tip = tr("The result is {path}. Open its folder.").format(path=path)
-            made.setEnabled(not run.computer)
-            made.show_line(shown, elsewhere if run.computer else tip)
+            obstacle = sentence(checks.file_obstacle(state, found[number]))
+            made.setEnabled(not obstacle)
+            is_missing = found[number].folder in state.missing
+            made.show_line(obstacle if is_missing else shown, obstacle or tip)
 
     def _on_file_clicked(self, number: int) -> None:
         open_folder(bars.files(self._run)[number].folder)
@@ -211,6 +218,7 @@ class OutcomeButtons(QWidget):
     def __init__(self, head: RunHead, session: Session) -> None:
         super().__init__()
         self._run = RunState()  # the run shown
+        self._gguf = ""  # its GGUF file
         self._resume = button("run_resume_button", head.resume_clicked)
         self._again = button("run_again_button", session.use_settings)
         gentler = partial(session.use_next_step, is_smaller=False)
@@ -228,9 +236,7 @@ class OutcomeButtons(QWidget):
         give_menu(self._copy, self._menu)
         _keep_room(self._copy, (tr("Copied"),))
         self._add = button("run_lm_studio_button")
-        self._add.clicked.connect(
-            lambda: head.lm_studio_clicked.emit(bars.gguf_of(self._run))
-        )
+        self._add.clicked.connect(lambda: head.lm_studio_clicked.emit(self._gguf))
         _keep_room(self._add, (_COPYING,))
         self._try = button("run_try_button", head.try_clicked)
         self._all = (
@@ -251,8 +257,9 @@ class OutcomeButtons(QWidget):
         self._smaller.setVisible(is_done and not is_broken)
         self._try.setVisible(is_done)
         self._copy.setVisible(is_done)
-        if run is not self._run:
-            self._run = run
+        gguf = bars.gguf_of(run, state.missing)
+        if run is not self._run or gguf != self._gguf:
+            self._run, self._gguf = run, gguf
             self._show_lm_studio(run, is_done=is_done)
         self._open.setVisible(run.has_folder and bool(run.folder))
         best = self._gentler if is_broken else self._try if is_done else self._resume
@@ -263,14 +270,17 @@ class OutcomeButtons(QWidget):
         for each, is_smaller in ((self._gentler, False), (self._smaller, True)):
             obstacle = step_obstacle(run.config, is_smaller=is_smaller)
             enable_unless(each, obstacle)
-        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
+        obstacle = sentence(checks.file_obstacle(state, run.exported))
         for each in (self._open, self._copy):
-            enable_unless(each, elsewhere if run.computer else "")
-        self._actions["copy_modelfile_action"].setEnabled(bool(bars.gguf_of(run)))
+            enable_unless(each, obstacle)
+        compared = models_of_run(run)
+        missing = checks.first_missing(state, compared.original, compared.pruned)
+        enable_unless(self._try, sentence(missing))
+        self._actions["copy_modelfile_action"].setEnabled(bool(gguf))
 
     def _show_lm_studio(self, run: RunState, *, is_done: bool) -> None:
         """Offer to copy the file where LM Studio is on this computer."""
-        can_read = is_done and bool(bars.gguf_of(run)) and not run.computer
+        can_read = is_done and bool(self._gguf) and not run.computer
         models = models_folder() if can_read else None
         self._add.setVisible(models is not None)
         tip = tr("Add the file to the models of LM Studio, in {folder}.")
@@ -295,7 +305,7 @@ class OutcomeButtons(QWidget):
 
     @Slot()
     def _copy_modelfile(self) -> None:
-        self._copy_text(f"FROM {bars.gguf_of(self._run)}")
+        self._copy_text(f"FROM {self._gguf}")
 
     def _copy_text(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
@@ -83,7 +83,7 @@ class SaveSection(QWidget):
         self._save = button("save_button", self._on_save_clicked)
         cancel = partial(session.store.cancel_request, RequestKind.SAVE)
         self._progress = TaskProgress("save", cancel, self._save)
-        self._saved = SavedList(self._on_open_clicked)
+        self._saved = SavedList()
         session.request_ended.connect(self._on_request_ended)
         vertical(
             self,
@@ -103,15 +103,6 @@ class SaveSection(QWidget):
         if kind is RequestKind.SAVE and saved is not None:
             path = "" if self._session.state.computer else path_of(saved)
             self.saved.emit(saved_sentence(saved), path)
-
-    @Slot(str)
-    def _on_open_clicked(self, folder: str) -> None:
-        if computer := self._session.state.shown_run.computer:
-            message = tr("The files are on {computer}.").format(computer=computer)
-            hint = tr("Copy the run from there (File > Computers).")
-            self._session.store.report(message, hint)
-        else:
-            open_folder(folder)
 
     def show_state(self, state: AppState) -> None:
         """Show the available formats, the progress, and the saved files."""
@@ -144,7 +135,8 @@ class SaveSection(QWidget):
         mark_invalid(self._folder, bool(problem))
         show_text(self._note, ended_note(request, tr("Saving")))
         original = run.model.file_bytes if run.model is not None else 0
-        self._saved.show_saved(run.saved, original)
+        obstacles = [sentence(checks.file_obstacle(state, x)) for x in run.saved]
+        self._saved.show_saved(run.saved, original, obstacles)
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
@@ -176,45 +168,52 @@ class SaveSection(QWidget):
 class SavedList(QWidget):
     """Cards of the saved files, the latest first; cards are created once and reused."""
 
-    def __init__(self, open_folder_of_run: Callable[[str], None]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._open = open_folder_of_run
         self.setObjectName("saved_list")
-        self._shown: tuple[Exported, ...] | None = None
+        self._shown: object = None
         self._cards: list[_SavedCard] = []
         self._column = vertical(self)
         self._add_card()  # so that its button exists before anything is saved
-        self.show_saved((), 0)
+        self.show_saved((), 0, [])
 
-    def show_saved(self, saved: tuple[Exported, ...], original_bytes: int) -> None:
-        """Show exactly these."""
-        if saved == self._shown:
+    def show_saved(
+        self,
+        saved: tuple[Exported, ...],
+        original_bytes: int,
+        obstacles: Sequence[str],
+    ) -> None:
+        """Show exactly these, each with why it cannot be opened; empty: it can."""
+        if (saved, obstacles) == self._shown:
             return
-        self._shown = saved
+        self._shown = saved, obstacles
         while len(self._cards) < len(saved):
             self._add_card()
         for number, saved_card in enumerate(self._cards):
             saved_card.setVisible(number < len(saved))
             if number < len(saved):
-                saved_card.show_exported(saved[-1 - number], original_bytes)
+                place = -1 - number
+                saved_card.show_exported(saved[place], original_bytes, obstacles[place])
         self.setVisible(bool(saved))
 
     def _add_card(self) -> None:
-        new = _SavedCard(self._open)
+        new = _SavedCard()
         self._column.addWidget(new)
         self._cards.append(new)
 
 
 class _SavedCard(QWidget):
-    def __init__(self, open_folder_of_run: Callable[[str], None]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._folder, self._open = "", open_folder_of_run
+        self._folder = ""
         self._facts = Facts("saved_facts")
         self._unrun = problem_label("saved_unrun_note")
         self._button = button("open_saved_button", self._on_clicked)
         inside_card(self, self._facts, self._unrun, row_of(self._button))
 
-    def show_exported(self, exported: Exported, original_bytes: int) -> None:
+    def show_exported(
+        self, exported: Exported, original_bytes: int, obstacle: str
+    ) -> None:
         self._folder = exported.folder
         self._facts.show_facts(saved_facts(exported, original_bytes))
         show_text(self._unrun, unrun_note(exported))
@@ -222,7 +221,8 @@ class _SavedCard(QWidget):
             format=choice_label(exported.format)[0]
         )
         self._button.setAccessibleName(name)
+        enable_unless(self._button, obstacle)
 
     @Slot()
     def _on_clicked(self) -> None:
-        self._open(self._folder)
+        open_folder(self._folder)

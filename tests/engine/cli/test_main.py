@@ -125,7 +125,6 @@ def test_inspect_folder_without_model_fails(tmp_path, capsys):
 
 def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
     made = write_run(tmp_path, "mine")
-    (made / "export").mkdir()
     moved = made.rename(tmp_path / "moved")
     code, out, _ = run("inspect", moved, capsys=capsys)
     assert code == 0

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace as replaced
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, DescribeText, Watch
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
@@ -22,14 +23,17 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.detached.watch import RunWatch
+from surgeon_gui.base import paths
 from surgeon_gui.controllers import runs as runs_module
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
+from surgeon_gui.state.job.checks import measure_obstacle
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status, apply, requested
 from surgeon_gui.state.runs.reading import RunOutcome, saved_place
+from surgeon_gui.text.problems import Kind
 from tests.helpers.fake_engine import shot_finished
-from tests.helpers.fake_results import recovered
+from tests.helpers.fake_results import exported, recovered
 from tests.helpers.fake_runs import BEGAN, write_run, write_saved_state
 
 KIND = RequestKind.DESCRIPTION
@@ -127,6 +131,24 @@ def test_clock_advances_a_stage_without_steps(session):
     session._set_run(run)
     session._on_clock_ticked()
     assert session.state.run.progress > 0
+
+
+def test_files_of_the_run_in_view_are_looked_for_once(session, tmp_path, monkeypatch):
+    result = exported(str(tmp_path), PruningConfig())
+    run = requested("run-1", RunConfig(), "folder", at=0.0)
+    run = replace(run, status=Status.FINISHED, exported=result)
+    looked = []
+    monkeypatch.setattr(paths, "exists", looked.append)
+    session._set_run(run)
+    assert looked == [str(tmp_path)]
+    session.store.report("full disk")
+    session._set_run(replace(run, ended=1.0))
+    assert len(looked) == 1
+    assert measure_obstacle(session.state).kind is Kind.FILE_MISSING
+    session._set_run(replace(run, saved=(result,)))
+    assert len(looked) == 2
+    session._set_run(replace(run, computer="farm", run="run-2"))
+    assert len(looked) == 2
 
 
 def test_tick_of_the_clock_is_no_edit(session):

@@ -292,7 +292,6 @@ def test_run_is_copied_from_there(qtbot, ssh_server, make_remote_window, tmp_pat
     wait_for_status(qtbot, window, Status.FINISHED)
     there = run_of(window).folder
     export = RunFolder(tmp_path / there).path / "export"
-    export.mkdir()
     (export / "model.safetensors").write_bytes(b"weights")
     dialog = open_computers(window)
     runs = find(dialog, "computers_runs_list", QTreeWidget)

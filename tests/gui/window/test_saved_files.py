@@ -1,16 +1,19 @@
 """Messages of the window about saved files, and the copy for LM Studio."""
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QFileDialog, QPushButton
+from PySide6.QtCore import QEvent
+from PySide6.QtWidgets import QApplication, QFileDialog, QPushButton
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_gui.base.lm_studio import Stopped
+from surgeon_gui.state.bars import gguf_of
 from surgeon_gui.views import bars
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.window import run_actions
@@ -66,13 +69,23 @@ def test_file_is_copied_to_lm_studio_by_a_click(qtbot, make_finished, models):
 
 
 def test_copy_that_fails_says_why(qtbot, make_finished, models):
-    window = make_finished(config=GGUF)  # its file is missing
+    window = make_finished(config=GGUF)
+    Path(gguf_of(run_of(window))).unlink()
     click(window, "run_lm_studio_button")
     wait_until(qtbot, lambda: window.session.state.notice)
     notice = window.session.state.notice
     assert notice.message.startswith(f"The file cannot be copied to {models}: ")
     assert shown(window, "saved_label") == ""
     assert list(models.iterdir()) == []
+
+
+def test_files_are_looked_for_when_the_window_is_activated(make_finished):
+    window = make_finished()
+    open_button = find(window, "run_folder_button")
+    assert open_button.isEnabled()
+    shutil.rmtree(run_of(window).exported.folder)
+    QApplication.sendEvent(window, QEvent(QEvent.Type.WindowActivate))
+    assert not open_button.isEnabled()
 
 
 def test_closing_the_window_stops_a_copy(make_finished, models, monkeypatch):

@@ -203,7 +203,6 @@ def test_damaged_run_says_what_can_still_be_used(tmp_path):
     assert run_text.outcome_details(read_record(folder)).endswith(
         "What can still be used: its settings (Use these settings)."
     )
-    (folder / "export").mkdir()
     (folder / "export" / "config.json").write_text("{}")
     run.saved_state.path.mkdir()
     run.saved_state.state_path.write_text("{}")

@@ -1,5 +1,6 @@
 """The page of a run: its buttons, the verdict, and what is opened in place."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PySide6.QtCore import QEvent, QPoint, QSize, Qt
 from PySide6.QtGui import QAction, QGuiApplication, QImage
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
-from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.export import LLAMA_PACKAGE, FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import rate_of
 from surgeon_engine.api.messages.commands import Pause, StopAndKeep
@@ -19,12 +20,15 @@ from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.state.app import Engine
+from surgeon_gui.state.bars import path_of
 from surgeon_gui.state.export_text import speed_rows
+from surgeon_gui.state.job.checks import save_obstacle
 from surgeon_gui.state.run import Status, interrupted, resume_requested
+from surgeon_gui.text.problems import Kind, Problem, sentence
 from surgeon_gui.views.run import head
 from surgeon_gui.views.run.details import SpeedFacts
 from surgeon_gui.widgets.dot import Shape
-from tests.helpers.fake_results import measured
+from tests.helpers.fake_results import measured, write_file_of
 from tests.helpers.judgments import fidelity, judgment
 from tests.helpers.run_pages import CONFIG, KL, RUNNING, finished, show
 from tests.helpers.run_states import with_events
@@ -483,6 +487,52 @@ def test_folder_of_the_files_is_opened(page, monkeypatch):
     assert not is_on(page, "run_file_button")
     assert not is_on(page, "run_folder_button")
     assert "farm" in find(page, "run_folder_button").toolTip()
+
+
+@pytest.mark.parametrize("file_format", [Format.COMPACT, Format.GGUF])
+def test_files_that_were_deleted_are_named_and_not_offered(
+    page, tmp_path, monkeypatch, file_format
+):
+    monkeypatch.setattr(head, "models_folder", lambda: tmp_path)
+    session, run = page.details._session, finished(file_format=file_format)
+    result = msgspec.structs.replace(run.exported, folder=str(tmp_path / "export"))
+    later = msgspec.structs.replace(result, folder=str(tmp_path / "later"))
+    for each in (result, later):
+        write_file_of(each)
+    run = replace(run, exported=result, saved=(later,))
+    ready = EngineReady({LLAMA_PACKAGE: "1"}, "a processor")
+    changes = {"run": run, "engine": Engine.READY, "ready": ready}
+    session.store.set(replace(session.state, **changes))
+
+    def usable():
+        session.draft.recheck()  # as when the window is activated
+        page.show_state(session.state, 100.0)
+        is_source = file_format is Format.COMPACT  # of files in other formats
+        is_gone = is_source and not (tmp_path / "export").exists()
+        assert (save_obstacle(session.state) is not None) is is_gone
+        found = page.findChildren(QPushButton)
+        return [x.objectName() for x in found if x.isVisible() and x.isEnabled()]
+
+    link = "run_file_button"
+    actions = ["run_folder_button", "run_copy_button", "judge_button", "measure_button"]
+    before = usable()
+    assert before.count(link) == 2
+    assert {*actions, "run_try_button"} <= {*before}
+    shutil.rmtree(tmp_path / "later")
+    assert usable().count(link) == 1
+    shutil.rmtree(tmp_path / "export")
+    after = usable()
+    assert not {*actions, link, "run_lm_studio_button"}.intersection(after)
+    # What other programs read is compared by the run itself.
+    assert ("run_try_button" in after) is (file_format is Format.GGUF)
+    files = page.findChildren(QPushButton, link)
+    for file, each in zip(files, (result, later), strict=True):
+        gone = Problem(Kind.FILE_MISSING, {"path": path_of(each)})
+        assert file.accessibleName() == sentence(gone)
+        assert sentence(gone) in file.toolTip()
+    for each in (result, later):
+        write_file_of(each)
+    assert usable() == before
 
 
 @pytest.mark.parametrize("can_go_on", [True, False])

@@ -408,7 +408,6 @@ def test_run_of_another_version_is_explained_in_few_words(
     qtbot, make_home, session, tmp_path
 ):
     folder = write_run(tmp_path)
-    (folder / "export").mkdir()
     (folder / "export" / "config.json").write_text("{}")
     other = "version = 1\n[pruning]\nold = 1\n[recovery]\nolder = 1\n"
     RunFolder(folder).config_path.write_text(other)
