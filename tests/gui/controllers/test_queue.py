@@ -20,6 +20,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.file import QueueFile
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
+from surgeon_gui.state.queue.text import details
 from surgeon_gui.state.run import Status, requested
 from surgeon_gui.state.runs.reading import read_name, write_text
 from surgeon_gui.views.comparison.view import CompareView
@@ -408,6 +409,36 @@ def test_queue_goes_on_after_a_crash_of_the_engine(qtbot, make_window):
     click(window, "queue_start_button")
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FAILED] * 2
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_failed_run_goes_on_from_its_saved_state_when_it_is_tried_again(
+    qtbot, make_window, is_saved
+):
+    window = make_window("--mishap", "crash", "--at", "update")
+    load_and_wait(qtbot, window, SHORT)
+    add(window, sparsity=0.1)
+    click(window, "queue_start_button")
+    wait_for_end(qtbot, window)
+    (failed,) = queue_of(window).state.runs
+    folder = Path(failed.folder)
+    assert failed.status is S.FAILED and folder.is_dir()
+    if is_saved:
+        write_saved_state(folder, 1)
+    table = find(window, "queue_table", QTreeWidget)
+    table.setCurrentItem(table.topLevelItem(0))
+    trigger(window, "queue_retry_action")
+    (waiting,) = queue_of(window).state.runs
+    assert waiting.folder == (failed.folder if is_saved else "")
+    said = table.topLevelItem(0).toolTip(1)
+    goes_on = details(replace(waiting, folder=failed.folder))
+    assert (said == plain_tip(goes_on)) is is_saved
+    click(window, "queue_start_button")
+    wait_for_end(qtbot, window)
+    (ended,) = queue_of(window).state.runs  # the engine crashes in a first shot alone
+    assert ended.status is (S.FINISHED if is_saved else S.FAILED)
+    assert (ended.folder == failed.folder) is is_saved
+    assert (b"RunResumed" in (folder / "events.jsonl").read_bytes()) is is_saved
 
 
 def test_another_window_has_the_queue(qtbot, make_window):
