@@ -303,7 +303,9 @@ def test_preview_facts_name_chats():
 def test_preview_facts_say_how_much_was_not_read():
     found = TextStatistics(2, unread_characters=99_500_000)
     shown = TextPreviewed((), (), 1, 1, found, "a.txt")
-    assert dict(preview_facts(shown))["Not read"].startswith("About 99,500,000 characters")
+    assert dict(preview_facts(shown))["Not read"].startswith(
+        "About 99,500,000 characters"
+    )
     assert "Not read" not in dict(preview_facts(PREVIEW))
 
 
