@@ -20,6 +20,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.api.messages.sources import is_shared_expert
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import Shrunk, shrink_groups
 from surgeon_engine.compaction.config_values import flat_rope, text_options
@@ -294,7 +295,7 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
     config, coupled = model.config.get_text_config(), each.coupled
     kept, groups = len(each.kept), coupled.groups
     if coupled.kind is Coupling.NEURONS:
-        shared = SHARED_WIDTHS if "shared" in coupled.module else ()
+        shared = SHARED_WIDTHS if is_shared_expert(coupled.module) else ()
         for name in shared:
             if getattr(config, name, None) == groups:
                 return {name: kept}

@@ -21,7 +21,11 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_engine.api.config.pruning import COUPLINGS, SPARSE, Coupling, PruningConfig
-from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.api.messages.sources import (
+    LayerSummary,
+    ModelSummary,
+    is_shared_expert,
+)
 from surgeon_engine.planning.constants import (
     BYTES,
     EXPERT_MATRICES,
@@ -227,7 +231,8 @@ class PlannedFile:
             return layer.columns
         if layer.coupling == Coupling.HEADS:
             return layer.columns // self._groups.get(layer.name, 1)
-        return self._row_of_neurons(layer.columns, is_filled="shared" not in layer.kind)
+        is_filled = not is_shared_expert(layer.kind)
+        return self._row_of_neurons(layer.columns, is_filled=is_filled)
 
     def _row_of_neurons(self, width: int, *, is_filled: bool) -> int:
         """Return a divisor of the pruned width; zeros may fill it to whole blocks."""

@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
     step_left_out,
 )
-from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.messages.sources import ModelSummary, is_shared_expert
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import BLOCK, FileForm, planned_file
@@ -197,8 +197,8 @@ def planned_export(run: RunState, export: ExportConfig) -> tuple[FileForm, int] 
 def _filled_up(model: ModelSummary, layers: Sequence[LayerSparsity]) -> tuple[int, int]:
     """Return the common divisor of the MLP widths in a GGUF file, and its zeros.
 
-    Neurons of zeros fill up the MLPs to whole blocks of numbers, and in some families
-    experts that all tokens use to the width of several others.
+    Neurons of zeros fill up the MLPs to whole blocks of numbers. In some families, they
+    fill shared experts to a multiple of the width of other experts.
     """
     by_name, zeros = {each.name: each for each in layers}, 0
     experts = [(x.neurons.of, x.neurons.kept) for x in layers if x.neurons]
@@ -208,7 +208,7 @@ def _filled_up(model: ModelSummary, layers: Sequence[LayerSparsity]) -> tuple[in
         if mlp.kind is not Coupling.NEURONS:
             continue
         unit = BLOCK if mlp.groups % BLOCK == 0 else 1
-        if "shared" in mlp.layers[0]:
+        if is_shared_expert(mlp.layers[0]):
             others = experts[0][1] if experts else whole
             unit = max(1, others * model.fills_shared)
         groups = by_name[mlp.layers[0]].groups

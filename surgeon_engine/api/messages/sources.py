@@ -138,6 +138,11 @@ class LayerSummary(msgspec.Struct, frozen=True):
         return self.coupling == Coupling.EXPERTS
 
 
+def is_shared_expert(name: str) -> bool:
+    """Return whether a layer is of an expert that all tokens use, by its name."""
+    return "shared" in name
+
+
 class CoupledSummary(msgspec.Struct, frozen=True):
     """The heads, the neurons or the experts of a block."""
 
@@ -173,7 +178,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     attention_window: int = 0  # tokens, in the blocks above
     # SAME: GGUF files of this family have one width for all blocks; None: it has none.
     gguf_widths: Widths | None = None
-    fills_shared: bool = False  # there, zeros make shared experts as wide as whole ones
+    fills_shared: bool = False  # there, shared experts are as wide as several others
     tokenizer_bytes: int = 0  # approximate size of the tokenizer in a GGUF file
     other_parameters: int = 0  # towers and projectors beside the language model
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
