@@ -85,7 +85,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
             rate.count(size + _ROW * len(part))
             characters += size
             values += part
-        left = max(0, _count_rows(path) - len(values))
+        left = _count_left(path, rows, len(values))
     return values, _unread_bytes(path) + left * characters // len(values)
 
 
@@ -289,11 +289,11 @@ def _is_number(text: str | None) -> bool:
     return "_" not in text
 
 
-def _count_rows(path: Path) -> int:
-    """Return how many rows a table has, or about how many its beginning has."""
+def _count_left(path: Path, rows: Iterator[Row], read: int) -> int:
+    """Return how many rows follow the ones that were read, or about as many."""
     if path.suffix.lower() == ".parquet":
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
-    return read_beginning(path)[0].count("\n")
+        return int(pyarrow.parquet.read_metadata(path).num_rows) - read
+    return sum(1 for _ in rows)
 
 
 def _unread_bytes(path: Path) -> int:

@@ -231,10 +231,13 @@ def test_parquet_with_other_bytes_than_text_ends_in_a_sentence(tmp_path):
 @pytest.mark.slow
 def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "_MAX_ROWS", 2_000)
-    rows = [{"text": f"row {n} with some words"} for n in range(9_000)]
-    for name in ("a.jsonl", "a.parquet"):
-        if name.endswith("l"):
+    rows = [{"text": f"row {n} with some words\nin two lines"} for n in range(9_000)]
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        if name == "a.jsonl":
             (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        elif name == "a.csv":
+            lines = (f'"{row["text"]}"' for row in rows)
+            (tmp_path / name).write_text("\n".join(("text", *lines)))
         else:
             table = pyarrow.Table.from_pylist(rows)
             pyarrow.parquet.write_table(table, tmp_path / name)
