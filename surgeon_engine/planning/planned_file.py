@@ -42,7 +42,7 @@ from surgeon_engine.planning.gguf_types import (
 )
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a GGUF file
-BLOCK, _LONG = 32, 256  # numbers in a block of a number format, short or long
+BLOCK, LONG_BLOCK = 32, 256  # numbers in a block of a number format, short or long
 _NORMS = 4  # tensors of a block that are no layers, approximately
 
 
@@ -113,7 +113,9 @@ class PlannedFile:
         """
         if self.form.format is not Format.GGUF:
             return 1
-        for multiple in (_LONG, BLOCK) if self.form.dtype in K_FORMATS else (BLOCK,):
+        for multiple in (
+            (LONG_BLOCK, BLOCK) if self.form.dtype in K_FORMATS else (BLOCK,)
+        ):
             if self.has_widths_in(multiple):
                 return multiple
         return 1

@@ -22,7 +22,12 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary, is_shared_expert
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.planned_file import BLOCK, FileForm, planned_file
+from surgeon_engine.planning.planned_file import (
+    BLOCK,
+    LONG_BLOCK,
+    FileForm,
+    planned_file,
+)
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import eta
@@ -189,6 +194,7 @@ def planned_export(run: RunState, export: ExportConfig) -> tuple[FileForm, int] 
     tokens = run.tokens.after if run.tokens is not None else None
     if form.format is Format.GGUF:
         multiple, zeros = _filled_up(run.model, run.layers)
+        multiple = math.gcd(multiple, LONG_BLOCK) if multiple else 0
         pruning, removed = replace(pruning, width_multiple=multiple), removed - zeros
     file = planned_file(run.model, form, pruning, tokens)
     return form, file.bytes(0 if leaves_zeros(job) else removed)

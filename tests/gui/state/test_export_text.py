@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.pruning import Coupling, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import conditions, summarize
 from surgeon_engine.api.messages.events import Failed
@@ -403,6 +403,24 @@ def test_gguf_export_of_free_widths_is_planned_with_its_zeros(kept, filled, mult
     for dtype in (FileDtype.FLOAT16, FileDtype.Q4_K_M):
         form, size = planned_export(run, ExportConfig("", Format.GGUF, dtype))
         assert size == planned_file(run.model, form, pruning).bytes(removed)
+
+
+def test_gguf_export_with_wide_mlps_that_lost_nothing_is_planned():
+    run = run_pages.finished()
+    coupled = tuple(
+        msgspec.structs.replace(each, groups=2_048)
+        if each.kind is Coupling.NEURONS
+        else each
+        for each in run.model.coupled
+    )
+    layers = tuple(msgspec.structs.replace(x, groups=None) for x in run.layers)
+    last = msgspec.structs.replace(run.history[-1], layers=layers)
+    model = msgspec.structs.replace(run.model, coupled=coupled)
+    run = replace(run, model=model, history=(last,))
+    form, size = planned_export(run, ExportConfig("", Format.GGUF, FileDtype.Q4_K_M))
+    removed = run.model.parameters - last.parameters
+    pruning = replace(run.config.pruning, width_multiple=256)
+    assert size == planned_file(model, form, pruning).bytes(removed)
 
 
 def test_further_export_has_its_number_format_and_size_beforehand():
