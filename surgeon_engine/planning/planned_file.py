@@ -113,9 +113,8 @@ class PlannedFile:
         """
         if self.form.format is not Format.GGUF:
             return 1
-        for multiple in (
-            (LONG_BLOCK, BLOCK) if self.form.dtype in K_FORMATS else (BLOCK,)
-        ):
+        is_long = self.form.dtype in K_FORMATS
+        for multiple in (LONG_BLOCK, BLOCK) if is_long else (BLOCK,):
             if self.has_widths_in(multiple):
                 return multiple
         return 1

@@ -37,12 +37,14 @@ _AUTO = {
 _MAX_EXPONENT = 700  # exp of more may exceed a float64
 
 
-def compare(checkpoint: Path, probe: Path, *shares: float) -> dict[str, object]:
-    """Return the fields of a `VerificationResult`; shares as of `placement`."""
+def compare(
+    checkpoint: Path, probe: Path, room: float, kept: float
+) -> dict[str, object]:
+    """Return the fields of a `VerificationResult`; `placement` has the shares."""
     # The engine has made this folder, and deletes it in any case.
     modules = os.environ.get("HF_MODULES_CACHE")
     with tempfile.TemporaryDirectory(dir=modules) as folder:
-        return _compare(checkpoint, probe, placement(checkpoint, folder, *shares))
+        return _compare(checkpoint, probe, placement(checkpoint, folder, room, kept))
 
 
 def _compare(
@@ -158,6 +160,6 @@ def divergence(other: Any, logits: Any) -> float | None:
 
 
 if __name__ == "__main__":
-    checkpoint, probe, *shares = sys.argv[1:]
-    found = compare(Path(checkpoint), Path(probe), *map(float, shares))
+    checkpoint, probe, room, kept = sys.argv[1:]
+    found = compare(Path(checkpoint), Path(probe), float(room), float(kept))
     sys.stdout.write(json.dumps(found) + "\n")

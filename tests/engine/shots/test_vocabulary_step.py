@@ -30,6 +30,7 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.export.transformers.check import compare
 from surgeon_engine.export.verify import expected_figures, save_probe
 from surgeon_engine.model.vocabulary.tokens import token_table
+from surgeon_engine.planning.constants import CHECK_KEPT, CHECK_ROOM
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.measure_curvature import measure
@@ -317,7 +318,7 @@ def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_pa
     expected = expected_figures(probe).divergence
     assert expected == pytest.approx(float(nats.nanmean()), rel=0.1)
     folder = save_checkpoint(loaded, tmp_path / "checkpoint", dtype=FileDtype.FLOAT32)
-    found = compare(folder, probe)
+    found = compare(folder, probe, CHECK_ROOM, CHECK_KEPT)
     assert found["divergence"] == pytest.approx(expected, rel=1e-4)
     assert found["agreement"] == 1
 
