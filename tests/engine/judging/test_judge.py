@@ -229,7 +229,7 @@ def test_what_is_missing_is_found_before_models_are_asked(tmp_path, monkeypatch)
         judged(DEMO, DEMO, dataclasses.replace(SETTINGS, text="missing.txt"))
     config = RunConfig(evaluation=EvaluationConfig(texts=("/moved.txt",)))
     run = write_run(tmp_path, config=config)
-    (run / "export").mkdir()
+    (run / "export").mkdir(exist_ok=True)
     with pytest.raises(CalibrationError, match=r"no text file at /moved\.txt"):
         judged(run, DEMO)
     (run / "run.toml").write_text("version = 1\n")
@@ -294,7 +294,7 @@ def write_run_of(source, folder):
     """Write a run that has removed nothing, with a folder for its export."""
     config = RunConfig(ModelConfig(str(source)), pruning=PruningConfig(sparsity=0.0))
     run = write_run(folder, config=config)
-    (run / "export").mkdir()
+    (run / "export").mkdir(exist_ok=True)
     return run
 
 

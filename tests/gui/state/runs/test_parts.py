@@ -23,7 +23,7 @@ def folder(tmp_path):
     folder = write_run(tmp_path, ending="stopped")
     write_saved_state(folder)
     for name, size in (("export", 3_000), ("gguf", 1_000), ("checkpoint", 500)):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
         (folder / name / "model.safetensors").write_bytes(bytes(size))
     return folder
 
