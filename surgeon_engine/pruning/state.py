@@ -111,6 +111,10 @@ class PruningState:
         """Keep what the original computes, before anything is removed."""
         self.references, self.baseline = references, baseline
 
+    def set_goal(self, goal: Goal) -> None:
+        """Aim at another size, since the run keeps other tokens than planned."""
+        self.goal = goal
+
     def use_vocabulary(
         self,
         vocabulary: SmallerVocabulary,
@@ -127,6 +131,10 @@ class PruningState:
         self.goal, self.gates = goal, gates
         self.windows = vocabulary.token_windows(self.windows)
         self.references = vocabulary.references(self.references, loaded.model)
+
+    def release_gates(self) -> None:
+        """Free the gates of the first shot, once it is kept."""
+        self.gates = None
 
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""

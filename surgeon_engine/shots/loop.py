@@ -133,7 +133,7 @@ def _shots(
             context.save({}, steps=steps.saved)
             continue
         recovered_shot = attempt.recovered_shot
-        state.gates = None  # they were those of the first shot
+        state.release_gates()
         shots.append(attempt.shot)
         context.emit(attempt.shot)
         after_shot(attempt.shot.shot)

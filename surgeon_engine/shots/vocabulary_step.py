@@ -62,7 +62,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     pruning, original, form = state.config.pruning, state.original, state.goal.form
     if len(kept) == _tokens_of(state):
         _warn_of_whole_vocabulary(state, context)
-        state.goal = goal_of(pruning, original, form, original.vocabulary)
+        state.set_goal(goal_of(pruning, original, form, original.vocabulary))
         return
     vocabulary = SmallerVocabulary.of(state.loaded, kept)
     goal = goal_of(pruning, original, form, len(vocabulary.kept))
