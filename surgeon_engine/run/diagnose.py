@@ -10,6 +10,7 @@ costs cover all units, protected ones included, so that a user can try out prote
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from surgeon_engine.api.messages.diagnosis import (
     DiagnosedUnit,
 )
 from surgeon_engine.api.messages.run import Routing, Stage
+from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
@@ -115,9 +117,10 @@ def _costs(
             name = unit.measured.name
             if name in in_step:
                 parts[name] = _arrays(unit, in_step[name], pruning)
+    summaries = {layer.name: layer for layer in state.original.layers}
     units = [
         msgspec.structs.replace(
-            _unit(unit, entries=len(next(iter(parts[unit.measured.name].values())))),
+            _unit(unit, len(next(iter(parts[unit.measured.name].values()))), summaries),
             routing=routing[unit.measured.name],
         )
         for unit in unprotected.units
@@ -152,16 +155,16 @@ def _binned(elements: ElementCosts) -> Arrays:
     return {"bin": filled.int().numpy(), "count": count[filled].numpy()}
 
 
-def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
+def _unit(
+    unit: Unit, entries: int, summaries: Mapping[str, LayerSummary]
+) -> DiagnosedUnit:
     group = unit.coupled.kind.value if isinstance(unit, CoupledUnit) else "layer"
     one = torch.zeros(unit.candidates, dtype=torch.bool)
     one[0] = True
     is_coupled = isinstance(unit, CoupledUnit)
     each = {x.name: x.count(removed) * is_coupled for x, removed in unit.zeros(one)}
     layers = tuple(
-        DiagnosedLayer(
-            x.name, x.block, x.kind, x.rows, x.columns, x.weights, each=each[x.name]
-        )
+        DiagnosedLayer(**msgspec.structs.asdict(summaries[x.name]), each=each[x.name])
         for x in unit.layers
     )
     found = DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)

@@ -257,6 +257,8 @@ def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path)
         removed[1:3] = True
         zeros = {layer.name: int(mask.sum()) for layer, mask in unit.zeros(removed)}
         assert {layer.name: 2 * layer.each for layer in diagnosed.layers} == zeros
+        couplings = [layer.coupling for layer in diagnosed.layers]
+        assert couplings == [diagnosed.group] + [""] * (len(couplings) - 1)
     assert Path(answer.path).is_file()
     assert answer.prunable == state.goal.prunable
 
