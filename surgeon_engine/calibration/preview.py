@@ -56,7 +56,7 @@ def preview_text(
         validation=decode(drawn.validation[:_SHOWN]),
         calibration_tokens=drawn.calibration.numel(),
         validation_tokens=drawn.validation.numel(),
-        found=drawn.found,
+        statistics=drawn.statistics,
         source=config.text,
         window_length=main.shape[1],
         calibration_windows=main.shape[0],

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
-from surgeon_engine.api.messages.text_statistics import TextStatistics
+from surgeon_engine.api.messages.sources import TextStatistics
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
@@ -69,7 +70,7 @@ class TokenWindows:
     calibration: Tensor  # windows x length, int64
     validation: Tensor  # windows x length, int64
     text: str  # display name of the validation text
-    found: TextStatistics
+    statistics: TextStatistics
     beginning: str = ""  # start of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
     shipped: Tensor | None = None  # windows x length, from the shipped text
@@ -173,7 +174,7 @@ def draw_windows(
         calibration,
         validation,
         validation_text.display_name,
-        reader.found,
+        reader.statistics,
         reader.beginning_of(validation_text),
         later=tuple(later),
         others=others,
@@ -236,7 +237,7 @@ class _Reader:
             )
         self._rate = fence.MinimumRate(_PER_SECOND, say("characters"))
         self._seen: set[int] = set()  # hashes of the documents so far
-        self.found = TextStatistics()
+        self.statistics = TextStatistics()
 
     def draw(self, source: TextSource, part: Part, *counts: int) -> Tensor:
         """Return all windows of `source` in random order: windows x length.
@@ -246,19 +247,19 @@ class _Reader:
         """
         if is_token_file(source.name):
             windows = read_token_file(source.name)
-            self.found.tokens += windows.numel()
+            self._count(tokens=windows.numel())
             return windows
         length = self._text_length
         documents = read_documents(source, part)
         is_main = source == calibration_source(self._config)
         if is_main:
-            self.found.column = documents.column
-        self.found.unread_characters += documents.unread
-        self.found.rows_without_text += documents.without_text
+            self.statistics = replace(self.statistics, column=documents.column)
+        unread, without_text = documents.unread, documents.without_text
+        self._count(unread_characters=unread, rows_without_text=without_text)
         unseen = self._remove_repeated(documents.chats or documents.texts)
         tokens = self._tokens_of(source, documents, unseen, sum(counts))
         whole = len(tokens) // length
-        self.found.tokens += len(tokens) + whole * len(self._beginning)
+        self._count(tokens=len(tokens) + whole * len(self._beginning))
         if whole < sum(counts):
             subject = say("The text {name}", name=source.display_name)
             if part != "calibration":
@@ -313,7 +314,7 @@ class _Reader:
                 "{shared:,} windows that could be held out are in the calibration "
                 "text too; {remaining:,} remain, but {count:,} are needed.",
                 "Use a text that repeats itself less, or fewer windows.",
-                shared=self.found.shared_windows,
+                shared=self.statistics.shared_windows,
                 remaining=len(kept),
                 count=count,
             )
@@ -329,7 +330,7 @@ class _Reader:
             if len(kept):
                 found.append(JudgingText(name, kept))
             elif most:
-                self.found.unjudged += (name,)
+                self._count(unjudged=(name,))
         return tuple(found)
 
     def _unused(self, calibration: Tensor, windows: Tensor, most: int) -> Tensor:
@@ -339,10 +340,15 @@ class _Reader:
             if len(kept) == most:
                 break
             if window in used:
-                self.found.shared_windows += 1
+                self._count(shared_windows=1)
             else:
                 kept.append(number)
         return windows[kept]
+
+    def _count(self, **more: Any) -> None:
+        """Add to counts of the statistics, or to their lists."""
+        sums = {name: getattr(self.statistics, name) + x for name, x in more.items()}
+        self.statistics = replace(self.statistics, **sums)
 
     def _remove_repeated(self, documents: Sequence[Any]) -> list[Any]:
         """Return the texts or chats that have not been read before."""
@@ -352,8 +358,8 @@ class _Reader:
             if key not in self._seen:
                 self._seen.add(key)
                 kept.append(document)
-        self.found.documents += len(documents)
-        self.found.repeated_documents += len(documents) - len(kept)
+        repeated = len(documents) - len(kept)
+        self._count(documents=len(documents), repeated_documents=repeated)
         return kept
 
     def _tokens_of(
@@ -363,23 +369,22 @@ class _Reader:
 
         The part is read again, larger, if it has too few tokens for the windows.
         """
-        config, before = self._config, self.found
+        config, before = self._config, self.statistics
         needed = max(windows, config.windows + config.validation_windows)
         needed *= self._text_length
         total = size_of(unseen)
         characters = max(_SHORT, needed * _CHARACTERS_PER_TOKEN)
         while True:
-            self.found = replace(before)
+            self.statistics = before
             part: Sequence[Any] = unseen
             if characters < total:
                 part = random_part(unseen, characters, config.seed)
-                self.found.unread_characters += total - size_of(part)
+                self._count(unread_characters=total - size_of(part))
             if documents.chats:
                 assert self._tokenizer is not None
                 column, file = documents.column, Path(source.name).name
                 texts = render_chats(column, file, part, self._tokenizer)
-                self.found.chats += len(texts)
-                self.found.skipped_chats += len(part) - len(texts)
+                self._count(chats=len(texts), skipped_chats=len(part) - len(texts))
                 part = texts
             tokens = self._tokenize(part, are_chats=bool(documents.chats))
             if characters >= total or len(tokens) >= needed:
@@ -393,7 +398,7 @@ class _Reader:
         tokens: list[int] = []
         for document in documents:
             ids = self._ids_of(document, tokenizer)
-            self.found.short_documents += len(ids) < self._text_length
+            self._count(short_documents=len(ids) < self._text_length)
             if are_chats and ids[:k] == self._beginning:
                 ids = ids[k:]  # the window has it already
             tokens += ids

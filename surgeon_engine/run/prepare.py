@@ -15,6 +15,7 @@ from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
     read_judging_texts,
 )
+from surgeon_engine.calibration.left_out import left_out
 from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
 from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model.cpu_attention import attend_fast_on_cpus
@@ -72,8 +73,8 @@ def prepare(
             lambda: load_windows(config.calibration, loaded, epochs, judging)
         )
         _check_share(len(windows.calibration))
-    if windows.found.left_out:
-        context.inform(windows.found.left_out)
+    if omitted := left_out(windows.statistics):
+        context.inform(omitted)
     check_windows(config.pruning, windows.calibration, context)
     windows = _with_general_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)

@@ -241,7 +241,7 @@ def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
         else:
             table = pyarrow.Table.from_pylist(rows)
             pyarrow.parquet.write_table(table, tmp_path / name)
-        found = read(tmp_path / name).found
+        found = read(tmp_path / name).statistics
         assert found.documents == 2_000
         left = sum(len(row["text"]) for row in rows[2_000:])
         assert found.unread_characters == pytest.approx(left, rel=0.05)
@@ -253,7 +253,7 @@ def test_beginning_of_a_long_text_is_read(tmp_path, monkeypatch):
     lines = "".join(f'{{"text": "line {n} of a text"}}\n' for n in range(900))
     for name in ("a.txt", "a.jsonl", "a.csv"):
         (tmp_path / name).write_text(lines.replace(",", ""))
-        found = read(tmp_path / name).found
+        found = read(tmp_path / name).statistics
         assert found.unread_characters == len(lines) - 5_000
 
 

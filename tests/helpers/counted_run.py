@@ -41,8 +41,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
     UndoReason,
 )
-from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.messages.text_statistics import TextStatistics
+from surgeon_engine.api.messages.sources import ModelSummary, TextStatistics
 from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe
@@ -237,7 +236,7 @@ def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
         windows(calibration.windows),
         windows(calibration.validation_windows),
         "counted",
-        found=TextStatistics(),
+        statistics=TextStatistics(),
         own=windows(config.own_windows) if config.own_windows else None,
         shipped=windows(config.shipped_windows) if config.shipped_windows else None,
         others=(JudgingText("own", windows(config.evaluation.windows)),),

@@ -24,8 +24,8 @@ from surgeon_engine.api.messages.sources import (
     PreviewedText,
     TextDescribed,
     TextPreviewed,
+    TextStatistics,
 )
-from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.api.messages.vocabulary import (
     HitScript,
     Rewritten,

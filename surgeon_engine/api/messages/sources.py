@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import Coupling, Structure, Widths, display_name
-from surgeon_engine.api.messages.text_statistics import TextStatistics
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.api.model_info.source_names import is_gguf_name
 from surgeon_engine.base.sentences import Text, say
@@ -229,6 +228,22 @@ class PreviewedText(msgspec.Struct, frozen=True):
     shown: tuple[str, ...]  # the first windows, decoded
 
 
+class TextStatistics(msgspec.Struct, frozen=True):
+    """Counts of what was read of texts, and of what was left out."""
+
+    tokens: int = 0  # tokens read, the ones in front of each window included
+    unread_characters: int = 0  # in texts far longer than their windows
+    documents: int = 0
+    short_documents: int = 0  # shorter than a window
+    repeated_documents: int = 0  # omitted
+    rows_without_text: int = 0  # omitted
+    shared_windows: int = 0  # omitted, because they equal a calibration window
+    column: str = ""  # column of the table for calibration
+    chats: int = 0  # documents that are chats
+    skipped_chats: int = 0  # omitted, because the template cannot render them
+    unjudged: tuple[str, ...] = ()  # further texts without a window left to judge
+
+
 class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     """Response to `PreviewText`: the first windows of each part, decoded."""
 
@@ -236,7 +251,7 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     validation: tuple[str, ...]
     calibration_tokens: int  # used by the run, of all texts
     validation_tokens: int
-    found: TextStatistics  # of what was read of all texts
+    statistics: TextStatistics  # of all texts
     source: str
     window_length: int = 0
     calibration_windows: int = 0  # all of the main text, not only those shown

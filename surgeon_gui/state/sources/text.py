@@ -363,7 +363,7 @@ def preview_line(preview: TextPreviewed) -> str:
     ).format(
         calibration=numbers.whole(preview.calibration_tokens),
         validation=numbers.whole(preview.validation_tokens),
-        available=numbers.whole(preview.found.tokens),
+        available=numbers.whole(preview.statistics.tokens),
         source=_sources(preview),
     )
     if preview.beginning:
@@ -382,7 +382,8 @@ def _sources(preview: TextPreviewed) -> str:
 
 def preview_facts(preview: TextPreviewed) -> Rows:
     """Return names and values that describe a text and its use."""
-    found, used = preview.found, preview.calibration_tokens + preview.validation_tokens
+    found = preview.statistics
+    used = preview.calibration_tokens + preview.validation_tokens
     held_out = numbers.percent(preview.validation_tokens / max(1, used))
     rows = [
         (tr("Used"), numbers.percent(used / max(1, found.tokens))),

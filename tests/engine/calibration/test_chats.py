@@ -12,6 +12,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import long_texts, tables
 from surgeon_engine.calibration.fenced import preview_text
+from surgeon_engine.calibration.left_out import left_out
 from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.model.chat_template import opening_of_chats
@@ -84,8 +85,8 @@ def running_text(windows, tokenizer) -> str:
 def test_chats_are_rendered_by_the_template(tmp_path, ending, column, make):
     rows = [{"id": "a long name", column: make(i)} for i in range(20)]
     windows = load(write(tmp_path / f"a{ending}", rows))
-    assert windows.found.column == column
-    assert (windows.found.chats, windows.found.skipped_chats) == (20, 0)
+    assert windows.statistics.column == column
+    assert (windows.statistics.chats, windows.statistics.skipped_chats) == (20, 0)
     plain = [{"text": as_text(chat(i))} for i in range(20)]
     expected = load(write(tmp_path / "plain.jsonl", plain))
     assert torch.equal(windows.calibration, expected.calibration)
@@ -120,16 +121,16 @@ def test_beginning_of_a_long_table_of_chats_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_CHARACTERS", 50_000)
     rows = [{"messages": chat(number)} for number in range(1_500)]
     windows = load(write(tmp_path / "a.parquet", rows))
-    assert windows.found.chats == 1_000
+    assert windows.statistics.chats == 1_000
     left = long_texts.size_of([row["messages"] for row in rows[1_000:]])
-    assert windows.found.unread_characters == pytest.approx(left, rel=0.1)
+    assert windows.statistics.unread_characters == pytest.approx(left, rel=0.1)
 
 
 def test_column_called_text_comes_before_chats(tmp_path):
     rows = [{"messages": chat(i), "text": f"{i:032d}"} for i in range(10)]
     path = write(tmp_path / "a.jsonl", rows)
-    assert load(path).found.column == "text"
-    found = load(path, column="messages", windows=1, validation_windows=1).found
+    assert load(path).statistics.column == "text"
+    found = load(path, column="messages", windows=1, validation_windows=1).statistics
     assert (found.column, found.chats) == ("messages", 10)
     described = described_text(CalibrationConfig(text=str(path)))
     assert described.columns == ("text", "messages")
@@ -137,7 +138,7 @@ def test_column_called_text_comes_before_chats(tmp_path):
 
 def test_column_of_texts_called_messages_holds_no_chats(tmp_path):
     rows = [{"messages": f"{i:032d}"} for i in range(10)]
-    found = load(write(tmp_path / "a.jsonl", rows)).found
+    found = load(write(tmp_path / "a.jsonl", rows)).statistics
     assert (found.column, found.chats) == ("messages", 0)
 
 
@@ -153,9 +154,9 @@ def test_column_of_texts_called_messages_holds_no_chats(tmp_path):
 )
 def test_rows_without_a_chat_are_left_out_and_counted(tmp_path, row):
     rows = [{"messages": chat(i)} for i in range(20)]
-    found = load(write(tmp_path / "a.jsonl", [*rows, {"messages": row}])).found
+    found = load(write(tmp_path / "a.jsonl", [*rows, {"messages": row}])).statistics
     assert (found.chats, found.skipped_chats) == (20, 1)
-    assert "cannot render a chat: 1." in found.left_out
+    assert "cannot render a chat: 1." in left_out(found)
 
 
 def test_table_whose_chats_the_template_refuses_raises(tmp_path):
@@ -191,7 +192,7 @@ def test_preview_counts_the_chats(tmp_path):
         text=str(path), windows=4, validation_windows=3, window_length=16
     )
     shown = preview_text(ModelConfig(source=str(folder)), config)
-    assert (shown.found.chats, shown.found.skipped_chats) == (20, 1)
+    assert (shown.statistics.chats, shown.statistics.skipped_chats) == (20, 1)
     assert shown.beginning == "<bos>"
 
 

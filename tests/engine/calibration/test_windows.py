@@ -17,6 +17,7 @@ from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration import later_windows, long_texts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.fenced import preview_text
+from surgeon_engine.calibration.left_out import left_out
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from tests.helpers.tiny_models import (
     VOCABULARY,
@@ -64,7 +65,7 @@ def test_windows_of_a_file_do_not_overlap(text):
     assert windows.validation.shape == (3, 8)
     both = as_set(windows.calibration) | as_set(windows.validation)
     assert len(both) == 7
-    assert windows.found.tokens == 161  # the end-of-text token included
+    assert windows.statistics.tokens == 161  # the end-of-text token included
 
 
 def test_same_seed_draws_the_same_windows(text):
@@ -79,7 +80,7 @@ def test_repetitive_text_shares_nothing_between_the_parts(tmp_path):
     path.write_text("".join(f"{i % 9:08d}" for i in range(40)))
     windows = load(text=str(path))
     assert not as_set(windows.calibration) & as_set(windows.validation)
-    assert windows.found.shared_windows > 0
+    assert windows.statistics.shared_windows > 0
 
 
 def test_text_of_equal_windows_cannot_be_held_out(tmp_path):
@@ -91,12 +92,14 @@ def test_text_of_equal_windows_cannot_be_held_out(tmp_path):
 def test_documents_are_counted_once(tmp_path):
     lines = [json.dumps({"text": f"{i % 12:08d}" * 2}) for i in range(24)]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    found = load(text=str(tmp_path / "a.jsonl")).found
+    found = load(text=str(tmp_path / "a.jsonl")).statistics
     assert (found.documents, found.repeated_documents) == (24, 12)
-    assert "Repeated documents left out: 12" in found.left_out
+    assert "Repeated documents left out: 12" in left_out(found)
     assert found.short_documents == 0
     (tmp_path / "b.jsonl").write_text("\n".join(lines[:6]))
-    other = load(text=str(tmp_path / "a.jsonl"), validation_text=BUILTIN_TEXT).found
+    other = load(
+        text=str(tmp_path / "a.jsonl"), validation_text=BUILTIN_TEXT
+    ).statistics
     assert other.repeated_documents == 12
     assert "0 tokens" in error_of(
         text=str(tmp_path / "a.jsonl"), validation_text=str(tmp_path / "b.jsonl")
@@ -142,8 +145,8 @@ def test_windows_begin_as_the_tokenizer_wants(text, names):
     positions = [running.find(tokenizer.decode(window[k:])) for window in both]
     assert all(each >= 0 and each % (8 - k) == 0 for each in positions)
     assert windows.beginning.split() == list(names)
-    assert windows.found.tokens == 161 + 161 // (8 - k) * k
-    assert windows.found.short_documents == 0
+    assert windows.statistics.tokens == 161 + 161 // (8 - k) * k
+    assert windows.statistics.short_documents == 0
 
 
 def letters(path, letter) -> str:
@@ -229,7 +232,7 @@ def test_further_texts_judge_by_windows_that_nothing_is_fitted_to(text, tmp_path
     assert len(load(text=str(text), windows=8, more_texts=more).judging) == 1
     (tmp_path / "A.txt").write_text("A" * 15)
     shown = load(text=str(text), windows=8, more_texts=(a,), judging=3)
-    assert shown.others == () and "A.txt" in str(shown.found.left_out)
+    assert shown.others == () and "A.txt" in str(left_out(shown.statistics))
 
 
 def test_window_of_a_further_text_is_not_held_out(text, tmp_path):
@@ -241,7 +244,7 @@ def test_window_of_a_further_text_is_not_held_out(text, tmp_path):
     mixed = load(text=str(text), windows=6, more_texts=more)
     assert (len(mixed.calibration), len(mixed.validation)) == (6, 3)
     assert not as_set(mixed.calibration) & as_set(mixed.validation)
-    assert mixed.found.shared_windows > 0
+    assert mixed.statistics.shared_windows > 0
 
 
 def test_short_further_text_raises_with_its_name(text, tmp_path):
@@ -416,9 +419,9 @@ def test_random_part_of_a_long_text_is_read(tmp_path, monkeypatch):
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{n:07d}\n" for n in range(10_000)))
     windows = load(text=str(text), window_length=24)
-    assert 2_500 < windows.found.tokens < 4_000
-    assert windows.found.unread_characters > 76_000
-    assert "Characters left out, as a random part" in windows.found.left_out
+    assert 2_500 < windows.statistics.tokens < 4_000
+    assert windows.statistics.unread_characters > 76_000
+    assert "Characters left out, as a random part" in left_out(windows.statistics)
     both = as_set(windows.calibration) | as_set(windows.validation)
     assert len(both) == 7
     again = load(text=str(text), window_length=24)
@@ -450,6 +453,6 @@ def test_random_part_of_many_chats_is_rendered(tmp_path, monkeypatch):
     path.write_text("\n".join(map(json.dumps, rows)))
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "{{ messages[0].content }}"
-    found = load(tokenizer, text=str(path)).found
+    found = load(tokenizer, text=str(path)).statistics
     assert 10 < found.chats < 100
     assert (found.documents, found.skipped_chats) == (500, 0)

@@ -9,8 +9,11 @@ from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
-from surgeon_engine.api.messages.text_statistics import TextStatistics
+from surgeon_engine.api.messages.sources import (
+    PreviewedText,
+    TextPreviewed,
+    TextStatistics,
+)
 from surgeon_engine.api.model_info.header import ModelFacts, model_facts
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
