@@ -55,7 +55,8 @@ def nats_of_text(nats: Tensor, lengths: Tensor) -> Tensor:
 def bytes_of(windows: Tensor, lengths: Tensor) -> Tensor:
     """Return the bytes of each predicted token: windows x (length - 1), int64.
 
-    `lengths` are the bytes of each token, by its number; larger numbers have none.
+    `windows` is windows x length. `lengths` has the bytes of each token, by its number;
+    larger numbers have none.
     """
     labels = windows[:, 1:]
     is_known = labels < len(lengths)

@@ -49,8 +49,8 @@ def memory_beside_weights(
 ) -> int:
     """Return the bytes that a model needs besides its file: context and buffers.
 
-    A context has the tokens of prompt and answer together. `left` is the share of the
-    key-value heads that blocks keep; others keep all.
+    `context` counts the tokens of prompt and answer together. `left` has the share of
+    the key-value heads that blocks keep; others keep all.
     """
     left = left or {}
     cache = sum(
@@ -83,8 +83,9 @@ def planned_context(
     """Return the memory that a context takes in a planned model.
 
     Removed heads count only where all removed weights belong to heads. Where neurons
-    are removed, too, the costs decide how many heads are, so all of them count. The
-    context is capped at the model's maximum.
+    are removed, too, the costs decide how many heads are, so all of them count.
+    `context` counts the tokens of prompt and answer together, and is capped at the
+    model's maximum.
     """
     context = usable_context(context, model)
     whole = memory_beside_weights(context, model)
@@ -111,7 +112,8 @@ def memory_of_export(
 ) -> int:
     """Return the bytes that an exported model needs to run, with its remaining heads.
 
-    `layers` has the sparsity of each layer after the run.
+    `layers` has the sparsity of each layer after the run. `context` counts the tokens
+    of prompt and answer together.
     """
     left = {} if exported.format is Format.MASKED else heads_left(layers)
     return exported.weight_bytes + memory_beside_weights(context, model, left)

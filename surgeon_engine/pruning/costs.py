@@ -118,7 +118,8 @@ def _pattern_costs_of(
 def sum_pattern_costs(cost: Tensor, kept: int, of: int) -> tuple[Tensor, Tensor]:
     """Find the cheapest way to keep `kept` of every `of` neighbors, of separate costs.
 
-    `cost` is R x C; a set costs the sum. The result is as that of `pattern_costs`.
+    `cost` is R x C; a set costs the sum. Return the costs, and the index of the
+    cheapest way in `ways_to_remove`; R x C/of each.
     """
     ways = ways_to_remove(kept, of).to(cost.device)
     groups = cost[:, : cost.shape[1] // of * of].unflatten(1, (-1, of))

@@ -99,7 +99,10 @@ def nats_per_removed(
 
 
 def kept_for_probe(removals: Removals, text: Tensor) -> Tensor:
-    """Return the tokens that are left without a small share of a text, ascending."""
+    """Return the tokens that are left without a small share of a text, ascending.
+
+    `text` is windows x length, and the result is int64.
+    """
     occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
     share = occurring[removals.candidate].cumsum(0) / text.numel()
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)

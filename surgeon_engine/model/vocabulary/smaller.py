@@ -91,8 +91,8 @@ def kept_tokens(
 ) -> Tensor:
     """Return the original's number of each token of a smaller vocabulary.
 
-    They ascend. Unknown tokens at the end are left out: rows of embeddings without a
-    token.
+    The numbers are int64 and ascend. Unknown tokens at the end are left out: rows of
+    embeddings without a token.
 
     Raises:
         ModelError: The tokens are not some of the original's in the same order.

@@ -127,7 +127,7 @@ def check_rows(table: TokenTable, rows: int) -> None:
 def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:
     """Return how many bytes of text each token stands for, by id; special ones none.
 
-    The result is None if the names of the tokens do not tell.
+    The result is int64, or None if the names of the tokens do not tell.
     """
     try:
         pieces = definition_of(tokenizer).pieces

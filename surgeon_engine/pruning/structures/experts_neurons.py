@@ -221,8 +221,9 @@ def without_neurons_beyond(
 ) -> dict[str, Removals]:
     """Return the removals of blocks whose next step of neurons has too many weights.
 
-    They then lose no neurons beyond those that are selected. A further step may have at
-    most `rest` weights. `are_in_step`: all blocks take the same steps.
+    They then lose no neurons beyond those that are selected. `removed` has the selected
+    candidates of each unit, bool. A further step may have at most `rest` weights.
+    `are_in_step`: all blocks take the same steps.
     """
     blocks = {n: x for n, x in costs.items() if isinstance(x, ExpertRemovals)}
     sizes = {name: _next_neurons(x, removed[name]) for name, x in blocks.items()}
