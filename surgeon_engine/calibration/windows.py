@@ -129,8 +129,9 @@ def draw_windows(
 
     The validation windows come from the main text, or from a text of their own, before
     further texts are read: these do not change what is measured there. The calibration
-    windows of several texts are in random order. In the epochs of a training, other
-    windows are read. At most `judging` windows of each further text are held out.
+    windows of several texts are in random order. `tokenizer` is None if no text needs
+    it. `epochs` is the number of epochs of a training, which read other windows. At
+    most `judging` windows of each further text are held out.
 
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed

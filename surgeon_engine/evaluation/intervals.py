@@ -75,7 +75,8 @@ def difference_of_shares(only_first: int, only_second: int, items: int) -> Estim
     """Return the share of the second minus the share of the first, with its interval.
 
     The 95 % interval follows Bonett and Price (2012), who add an item to each number.
-    `only_first` and `only_second` count the items that one of both alone gets right.
+    `only_first` and `only_second` count the items that one of both alone gets right,
+    and `items` counts all items.
     """
     value = (only_second - only_first) / items
     first, second = ((x + 1) / (items + 2) for x in (only_first, only_second))

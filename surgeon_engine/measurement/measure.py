@@ -67,7 +67,8 @@ def measure(
 ) -> Measured:
     """Measure the one or two models that `sources` name.
 
-    `step` is called after each of the `settings.turns(len(sources))` turns.
+    `check` is called repeatedly, and may raise to stop the measurement. `step` is
+    called after each of the `settings.turns(len(sources))` turns.
 
     Raises:
         ConfigError: There are no models, or more than two.

@@ -100,7 +100,8 @@ def backward(
 def writing(job: Job, steps: int, windows: int = 1) -> float:
     """Return the time of passes over one token of each window, without the products.
 
-    Half of the tokens of the windows, which are written at once, are there.
+    `steps` is the number of passes. The windows are written at once, and half of their
+    tokens are there.
     """
     # Each window may choose other experts.
     idle = job.model.idle_parameters * max(0.0, 1 - (windows - 1) / _SPREAD)

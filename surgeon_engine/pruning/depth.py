@@ -239,7 +239,7 @@ def choose(
     one that was measured earlier is a lower bound: only a candidate that would be
     chosen by it is measured again. `ranked` has the candidates with the cost of each
     alone, the cheapest first. At most `count` are chosen, which remove at most `room`
-    weights.
+    weights. `check` is called while costs are measured, and may raise to stop.
     """
     known = {candidate: 0 for candidate, _ in ranked}  # number chosen when measured
     chosen: Ranked = []

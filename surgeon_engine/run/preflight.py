@@ -57,8 +57,8 @@ def preflight(
 ) -> Preflight:
     """Compare what a run of `config` in `folder` needs with what this machine has.
 
-    The folder need not exist yet. Measuring the speed of the machine takes a second.
-    The run replaces `freed` bytes on the disk.
+    The folder need not exist yet. If `with_time` is set, the speed of the machine is
+    measured, which takes a second. The run replaces `freed` bytes on the disk.
 
     Raises:
         ModelError: the model cannot be found, read or pruned.

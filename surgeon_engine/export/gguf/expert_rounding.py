@@ -67,7 +67,8 @@ def round_experts(
 ) -> np.ndarray:
     """Return the blocks of the stacked weights of experts: E x R x bytes of a row.
 
-    `kind` is one for which errors can be fed forward; `importances` are E x C.
+    `kind` is one for which errors can be fed forward, `importances` is E x C, and
+    `inputs` has what the experts of the block read.
     """
     tensor = each.tensor()
     check_range(each.name, tensor, kind)

@@ -94,8 +94,8 @@ def table_for(
 ) -> TokenTable:
     """Return the tokens of a model and fix the ones that a run must keep.
 
-    The model has `rows` tokens by its config, and needs some whatever its texts are.
-    `keep` names further ones; see `protected`.
+    The model has `rows` tokens by its config, and needs those in `needed` whatever its
+    texts are. `keep` names further ones; see `protected`.
 
     Raises:
         ConfigError: The vocabulary cannot be reduced, or a name is unknown.
