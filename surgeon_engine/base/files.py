@@ -224,7 +224,8 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
     """Remove temporary files and folders of dead processes.
 
     Files of processes that cannot be seen from here stay: these may be alive. The
-    folder need not exist. They would have become `name`; empty: anything.
+    folder need not exist. `name` is the file or folder that they would have become;
+    empty: any.
     """
     for path in _hidden(folder):
         match = _TEMPORARY.fullmatch(path.name)

@@ -32,8 +32,8 @@ def sealed_json(
 ) -> bytes:
     """Return values as a JSON object whose first field is the checksum of the rest.
 
-    They are not empty. The version is one of `versions`. Without `indent`, all is in
-    one line.
+    `value` is not empty. `version` is one of `versions`. `indent` is the number of
+    spaces of each level; 0: all is in one line.
     """
     encoded = b'{"version":%d,%s' % (version, encode_json(value)[1:])
     rest = msgspec.json.format(encoded, indent=indent)[1:]

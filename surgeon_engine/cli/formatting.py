@@ -131,9 +131,9 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     """Return the size, the fidelity and the memory of each run of a sweep.
 
     KL is that on the text on which it is largest, as for the verdict. Below the table
-    is a note if figures of the runs cannot be compared. By its name, a run has a report
-    or a reason why there is none. The memory is for a context of so many tokens of
-    prompt and answer together, at most as many as all models support.
+    is a note if figures of the runs cannot be compared. `outcomes` has, by the name of
+    each run, its report or the reason why it has none. The memory is for `context`
+    tokens of prompt and answer together, at most as many as all models support.
     """
     reports = [each for each in outcomes.values() if not isinstance(each, str)]
     context = min((usable_context(context, x.model) for x in reports), default=context)

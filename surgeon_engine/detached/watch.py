@@ -175,7 +175,7 @@ class RunWatch:
 class RunFollower:
     """Start a run if that is asked for, and send its events until it ends.
 
-    `cancel_seconds` are as in `RunWatch`.
+    After `cancel_seconds`, a run that ignores a cancel is killed.
     """
 
     def __init__(

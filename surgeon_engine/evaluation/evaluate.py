@@ -312,7 +312,7 @@ def fidelity_of_original(
 ) -> Fidelity:
     """Return the fidelity of the original to itself, by its own tokens.
 
-    `figures` are those of a model.
+    `figures` has the figures of any model that was compared with it.
     """
     found = fidelity_of(figures.of_original(), name, reference)
     own = reference.original

@@ -345,8 +345,8 @@ def _replaced(
 ) -> Iterator[None]:
     """Let modules have another function for the length of a block of code.
 
-    They do not have one of their own under the name: `forward`, or
-    `_compiled_call_impl`, which is called without hooks.
+    `name` is `forward`, or `_compiled_call_impl`, which is called without hooks. The
+    modules have no attribute of their own under it.
     """
     modules = tuple(modules)
     for module in modules:

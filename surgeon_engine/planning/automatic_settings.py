@@ -269,7 +269,7 @@ def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
 def about_multiple(file: PlannedFile, multiple: int) -> str:
     """Return why widths become multiples of a number; empty: it is set, or any do.
 
-    The file is as the settings ask for it, the multiple is that of the settled job.
+    `file` has the settings of the user, and `multiple` comes from the settled job.
     """
     if file.pruning.width_multiple or multiple <= 1:
         return ""

@@ -67,10 +67,10 @@ def export_form(
 def number_format(wanted: FileDtype, pruned: str, stored: str) -> FileDtype:
     """Resolve the number format of a file of at least 16 bits.
 
-    `pruned` is the one in which the model was pruned, `stored` that of the original's
-    files; empty: they are quantized. SAME is the shorter one of both; for a quantized
-    original at most 16 bits. These are bfloat16: activations of some models, such as
-    Gemma 3, are beyond the range of float16.
+    `pruned` is the format in which the model was pruned. `stored` is the format of the
+    original's files; empty: they are quantized. SAME is the shorter one of both; for a
+    quantized original at most 16 bits. These are bfloat16: activations of some models,
+    such as Gemma 3, are beyond the range of float16.
     """
     if wanted is not FileDtype.SAME:
         return wanted

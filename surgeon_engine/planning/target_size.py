@@ -136,7 +136,7 @@ def goal_of(
 ) -> Goal:
     """Return the goal that the target of `pruning` sets for `model`.
 
-    `tokens` are those that a run keeps, once it has chosen them.
+    `tokens` is the number of tokens that a run keeps, once it has chosen them.
 
     Raises:
         ConfigError: The model is as small already, or has too few prunable weights.

@@ -125,7 +125,7 @@ class PruningState:
     ) -> None:
         """Go on with a model of fewer tokens, from which nothing else is removed.
 
-        `gates` are those of the first shot, if they are known.
+        `gates` has the gates of the first shot, if they are known.
         """
         self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
         self.goal, self.gates = goal, gates

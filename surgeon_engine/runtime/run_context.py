@@ -124,7 +124,7 @@ class RunContext:
     def record(self, log: RunFolder, event: Event) -> None:
         """Add an event to the log of a run that has ended; warn if that fails.
 
-        It is a later export, or the measured speed.
+        `event` is a later export, or the measured speed.
         """
         try:
             log.remove_cut_off_line()  # left by a full disk

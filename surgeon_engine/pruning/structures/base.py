@@ -58,7 +58,8 @@ class Unit(Protocol):
         removed candidates, too, bool. W is empty if no other weight changes.
 
         Args:
-            measured: what the method needs of the measured layer, without `before`.
+            measured: what the method needs of the measured layer, with `before`
+                removed.
             before: the candidates removed before, bool.
             after: the candidates to be removed, including `before`. A method
                 that chooses during its update may remove as many others.
