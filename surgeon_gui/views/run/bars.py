@@ -33,7 +33,7 @@ from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import show_tip
 
 _NARROW = 640  # pixels, below which the bars are below each other
-_TAKES = tr("1 min or more")
+_TAKES = tr("1 min or more").replace(" ", "\N{NO-BREAK SPACE}")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -119,8 +119,6 @@ class SpeedCard(QFrame):
         self._figures = FigureRow("speed")
         self._measure = button("measure_button", session.measure)
         self._note = text_label(quiet=True, name="measure_note")
-        needed = self._note.fontMetrics().horizontalAdvance(_TAKES)
-        self._note.setMinimumWidth(needed)  # the time is in one line
         cancel = partial(session.store.cancel_request, RequestKind.MEASUREMENT)
         self._progress = TaskProgress("measure", cancel, self._measure)
         self._invitation = QWidget()
