@@ -113,7 +113,7 @@ def test_resumed_run_is_shown_as_resumed_until_its_state_is_loaded(page, status)
     run = resume_requested("run-1", earlier, 90.0, saved_seconds=20.0)
     show(page, run, now=95.0)
     counts = shown(page, "run_time")
-    state = replace(page.details._session.state, engine=status)
+    state = replace(page.session.state, engine=status)
     page.show_state(state, 96.0)
     assert shown(page, "run_time") == counts  # the engine's start makes no difference
     show(page, with_events(run, 97.0, StageStarted(Stage.LOAD, 0)), now=98.0)
@@ -349,6 +349,8 @@ def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
 def test_result_is_not_judged_or_measured_without_its_original(page, tmp_path):
     model = ModelConfig(str(tmp_path / "gone"))
     show(page, finished(config=replace(CONFIG, model=model)))
+    page.session.draft.recheck()  # as when the window is activated
+    page.show_state(page.session.state, 100.0)
     assert not find(page, "measure_button").isVisible()
     for name in ("judge_button", "judge_prompts_button"):
         assert not find(page, name).isEnabled()
@@ -494,7 +496,7 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     page, tmp_path, monkeypatch, file_format
 ):
     monkeypatch.setattr(head, "models_folder", lambda: tmp_path)
-    session, run = page.details._session, finished(file_format=file_format)
+    session, run = page.session, finished(file_format=file_format)
     result = msgspec.structs.replace(run.exported, folder=str(tmp_path / "export"))
     later = msgspec.structs.replace(result, folder=str(tmp_path / "later"))
     for each in (result, later):
