@@ -205,7 +205,7 @@ def judge_obstacle(state: AppState) -> Problem | None:
 
 
 def missing_in_view(state: AppState) -> dict[str, Problem]:
-    """Look for the original and the files of the run in view; return what is missing.
+    """Look for the original, folder and files of the run in view; return what is gone.
 
     Nothing is looked for during a run, or on another computer.
     """
@@ -214,10 +214,10 @@ def missing_in_view(state: AppState) -> dict[str, Problem]:
         return {}
     source = run.config.model.source
     found = {source: resolver.model_problem(source)}
-    for each in bars.files(run):
-        path = bars.path_of(each)
+    places = {each.folder: bars.path_of(each) for each in bars.files(run)}
+    for folder, path in ({run.folder: run.folder} | places).items():
         gone = Problem(Kind.FILE_MISSING, {"path": paths.with_tilde(path)})
-        found[each.folder] = None if paths.exists(path) else gone
+        found[folder] = None if paths.exists(path) else gone
     return {name: problem for name, problem in found.items() if problem is not None}
 
 

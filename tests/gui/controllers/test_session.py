@@ -140,15 +140,15 @@ def test_files_of_the_run_in_view_are_looked_for_once(session, tmp_path, monkeyp
     looked = []
     monkeypatch.setattr(paths, "exists", looked.append)
     session._set_run(run)
-    assert looked == [str(tmp_path)]
+    assert looked == ["folder", str(tmp_path)]
     session.store.report("full disk")
     session._set_run(replace(run, ended=1.0))
-    assert len(looked) == 1
+    assert len(looked) == 2
     assert measure_obstacle(session.state).kind is Kind.FILE_MISSING
     session._set_run(replace(run, saved=(result,)))
-    assert len(looked) == 2
+    assert len(looked) == 4
     session._set_run(replace(run, computer="farm", run="run-2"))
-    assert len(looked) == 2
+    assert len(looked) == 4
 
 
 def test_tick_of_the_clock_is_no_edit(session):

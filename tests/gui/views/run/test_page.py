@@ -501,7 +501,9 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     later = msgspec.structs.replace(result, folder=str(tmp_path / "later"))
     for each in (result, later):
         write_file_of(each)
-    run = replace(run, exported=result, saved=(later,))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run = replace(run, exported=result, saved=(later,), folder=str(folder))
     ready = EngineReady({LLAMA_PACKAGE: "1"}, "a processor")
     changes = {"run": run, "engine": Engine.READY, "ready": ready}
     session.store.set(replace(session.state, **changes))
@@ -527,6 +529,9 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     assert not {*actions, link, "run_lm_studio_button"}.intersection(after)
     # What other programs read is compared by the run itself.
     assert ("run_try_button" in after) is (file_format is Format.GGUF)
+    folder.rmdir()
+    assert "run_try_button" not in usable()
+    folder.mkdir()
     files = page.findChildren(QPushButton, link)
     for file, each in zip(files, (result, later), strict=True):
         gone = Problem(Kind.FILE_MISSING, {"path": path_of(each)})
