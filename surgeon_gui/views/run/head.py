@@ -218,7 +218,7 @@ class OutcomeButtons(QWidget):
     def __init__(self, head: RunHead, session: Session) -> None:
         super().__init__()
         self._run = RunState()  # the run shown
-        self._gguf = ""  # its GGUF file
+        self._gguf = ""  # its GGUF file, if it is on this computer
         self._resume = button("run_resume_button", head.resume_clicked)
         self._again = button("run_again_button", session.use_settings)
         gentler = partial(session.use_next_step, is_smaller=False)
@@ -257,10 +257,10 @@ class OutcomeButtons(QWidget):
         self._smaller.setVisible(is_done and not is_broken)
         self._try.setVisible(is_done)
         self._copy.setVisible(is_done)
-        gguf = bars.gguf_of(run, state.missing)
+        gguf = "" if run.computer else bars.gguf_of(run, state.missing)
         if run is not self._run or gguf != self._gguf:
             self._run, self._gguf = run, gguf
-            self._show_lm_studio(run, is_done=is_done)
+            self._show_lm_studio(is_done=is_done)
         self._open.setVisible(run.has_folder and bool(run.folder))
         best = self._gentler if is_broken else self._try if is_done else self._resume
         for each in self._all:
@@ -271,17 +271,17 @@ class OutcomeButtons(QWidget):
             obstacle = step_obstacle(run.config, is_smaller=is_smaller)
             enable_unless(each, obstacle)
         obstacle = sentence(checks.file_obstacle(state, run.exported))
-        for each in (self._open, self._copy):
-            enable_unless(each, obstacle)
+        enable_unless(self._open, obstacle)
+        enable_unless(self._copy, "" if gguf else obstacle)
         compared = models_of_run(run)
         missing = checks.first_missing(state, compared.original, compared.pruned)
         enable_unless(self._try, sentence(missing))
+        self._actions["copy_path_action"].setEnabled(not obstacle)
         self._actions["copy_modelfile_action"].setEnabled(bool(gguf))
 
-    def _show_lm_studio(self, run: RunState, *, is_done: bool) -> None:
+    def _show_lm_studio(self, *, is_done: bool) -> None:
         """Offer to copy the file where LM Studio is on this computer."""
-        can_read = is_done and bool(self._gguf) and not run.computer
-        models = models_folder() if can_read else None
+        models = models_folder() if is_done and self._gguf else None
         self._add.setVisible(models is not None)
         tip = tr("Add the file to the models of LM Studio, in {folder}.")
         explained(self._add, tip.format(folder=models))

@@ -489,6 +489,28 @@ def test_folder_of_the_files_is_opened(page, monkeypatch):
     assert not is_on(page, "run_file_button")
     assert not is_on(page, "run_folder_button")
     assert "farm" in find(page, "run_folder_button").toolTip()
+    show(page, finished(file_format=Format.GGUF, computer="farm"))
+    assert not is_on(page, "run_copy_button")
+
+
+def test_gguf_file_is_copied_without_the_first_file_of_the_run(page, tmp_path):
+    run = finished()
+    gguf = finished(file_format=Format.GGUF).exported
+    gguf = msgspec.structs.replace(gguf, folder=str(tmp_path))
+    page.session.store.set(replace(page.session.state, run=replace(run, saved=(gguf,))))
+
+    def usable():
+        page.session.draft.recheck()
+        page.show_state(page.session.state, 100.0)
+        actions = ("copy_path_action", "copy_modelfile_action")
+        enabled = [find(page, name, QAction).isEnabled() for name in actions]
+        return is_on(page, "run_copy_button"), *enabled
+
+    assert usable() == (False, False, False)
+    write_file_of(gguf)
+    assert usable() == (True, False, True)
+    find(page, "copy_modelfile_action", QAction).trigger()
+    assert QGuiApplication.clipboard().text() == f"FROM {path_of(gguf)}"
 
 
 @pytest.mark.parametrize("file_format", [Format.COMPACT, Format.GGUF])
