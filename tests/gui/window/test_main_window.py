@@ -13,6 +13,7 @@ from surgeon_engine.api.config.pruning import OF_EXPERTS, Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.verdict import expected_verdict
 from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.state.job.targets import with_step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text.problems import Step
@@ -62,6 +63,18 @@ def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
     assert window.places.current is Place.NEW  # nobody is taken elsewhere
     assert not bar.isVisible()
     assert len(run_of(window).history) == QUICK.pruning.shots
+
+
+def test_next_step_of_a_run_is_opened_as_a_new_job(make_finished):
+    window = make_finished()
+    before = run_of(window).config
+    for name, is_smaller in (("gentler", False), ("smaller", True)):
+        click(window, "place_runs_button")
+        click(window, f"run_{name}_button")
+        assert window.places.current is Place.NEW
+        draft = window.session.state.config
+        assert draft == with_step(before, is_smaller=is_smaller)
+        assert (draft.pruning.sparsity > before.pruning.sparsity) is is_smaller
 
 
 def test_run_keeps_what_was_expected_and_new_leads_back_from_details(qtbot, window):
