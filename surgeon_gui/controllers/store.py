@@ -39,12 +39,15 @@ class Store(QObject):
         """Show another state; for another run in view, look for its files."""
         if _in_view(state) != _in_view(self.state):
             state = replace(state, missing=checks.missing_in_view(state))
-        self.state = state
-        self.changed.emit()
+        self._show(state)
 
     def set_checked(self, state: AppState) -> None:
-        """Show another state, after the draft was checked."""
-        self.set(checked(state))
+        """Check the draft and the files of the run in view, and show the state."""
+        self._show(checked(state))
+
+    def _show(self, state: AppState) -> None:
+        self.state = state
+        self.changed.emit()
 
     def show_problem(self, problem: Failed) -> None:
         """Show an error until it is dismissed."""

@@ -147,8 +147,9 @@ def test_files_of_the_run_in_view_are_looked_for_once(session, tmp_path, monkeyp
     assert measure_obstacle(session.state).kind is Kind.FILE_MISSING
     session._set_run(replace(run, saved=(result,)))
     assert len(looked) == 4
-    session._set_run(replace(run, computer="farm", run="run-2"))
-    assert len(looked) == 4
+    session.reopen(run, "earlier")
+    session.reopen(replace(run, computer="farm"), "farm")
+    assert looked.count(str(tmp_path)) == 3
 
 
 def test_tick_of_the_clock_is_no_edit(session):
