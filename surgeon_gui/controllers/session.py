@@ -208,7 +208,7 @@ class Session(QObject):
             self.use_job(with_step(config, is_smaller=is_smaller))
 
     def use_job(self, config: RunConfig) -> None:
-        """Make the settings of a run the draft, or some like them."""
+        """Load a job into the draft, and say that it comes from a run."""
         self.draft.load(config)
         self.job_reused.emit()
 

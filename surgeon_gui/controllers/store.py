@@ -23,7 +23,7 @@ from surgeon_gui.state.request import NO_REQUEST, Request, RequestKind
 
 
 class Store(QObject):
-    """Hold the state, say when it has changed, send commands to the engine."""
+    """Hold the state, say what has changed or was saved, send commands."""
 
     changed = Signal()
     noted = Signal(str, str)  # a sentence, the path of the file that it is about
@@ -56,6 +56,10 @@ class Store(QObject):
     def report(self, message: str, hint: str = "") -> None:
         """Show an error of the window itself by its texts."""
         self.show_problem(Failed(message, hint))
+
+    def note(self, text: str, path: str) -> None:
+        """Say what has happened to the file at `path`, as after it was saved."""
+        self.noted.emit(text, path)
 
     def new_id(self, prefix: str, *, is_unique: bool = False) -> str:
         """Return an unused id for a command and its events.

@@ -143,7 +143,7 @@ class RunActions(QObject):
             return
         text = tr("Added to LM Studio: {path}.")
         text = text.format(path=with_tilde(found))
-        self._session.store.noted.emit(text, str(found))
+        self._session.store.note(text, str(found))
 
 
 def _added(

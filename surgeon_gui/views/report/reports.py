@@ -137,7 +137,7 @@ class Reports(QObject):
             if report.is_asked:
                 text = tr("The report was saved to {path}.")
                 text = text.format(path=with_tilde(report.path))
-                self._session.store.noted.emit(text, str(report.path))
+                self._session.store.note(text, str(report.path))
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)

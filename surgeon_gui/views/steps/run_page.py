@@ -115,7 +115,7 @@ class RunSettingsPage(Page):
         self.session.draft.set_job_file(path)
         self.job_used.emit(path)
         text = tr("The job was saved to {path}.").format(path=with_tilde(path))
-        self.session.store.noted.emit(text, path)
+        self.session.store.note(text, path)
 
     @Slot(str)
     def load_job(self, path: str) -> None:
