@@ -112,7 +112,7 @@ class Store(QObject):
 
 
 def _in_view(state: AppState) -> tuple[object, ...]:
-    """Return what tells which files the run in view has."""
+    """Return the values that identify the files of the run in view."""
     run = state.shown_run
     return run.run, run.status.is_busy, run.exported, run.saved
 

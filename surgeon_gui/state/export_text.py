@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
@@ -46,6 +46,14 @@ class SpeedCell:
 
 
 SpeedRow = tuple[SpeedCell, ...]  # metric and unit, original, pruned, ratio
+
+
+class OriginalSpeed(NamedTuple):
+    """Texts about the original's speed, to be shown beside the file's."""
+
+    text: str
+    ratio: str = ""  # for a tooltip
+    is_file_slower: bool = False
 
 
 def export_facts(run: RunState) -> Facts:
@@ -213,20 +221,18 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     )
 
 
-def original_speed(measured: Measured) -> tuple[str, str, bool]:
-    """Return the original's speed, their ratio, and whether the file is slower.
-
-    The speed is to be shown beside the file's, and the ratio as a tooltip.
-    """
+def original_speed(measured: Measured) -> OriginalSpeed:
+    """Return the original's speed, and the ratio of the file's to it."""
     if len(measured.models) == 1:
-        return tr("original: no GGUF file"), "", False
+        return OriginalSpeed(tr("original: no GGUF file"))
     ratio = speedups(measured).generation
     text = tr("was {n}, within noise")
     if ratio.is_faster or ratio.is_slower:
         text = tr("was {n}")
     shown, title = _with_range(ratio, numbers.ratio), tr("Ratio per round")
     text = text.format(n=numbers.rate(measured.models[0].generation.median))
-    return text, f"{title}: {shown.value} ({shown.below})", ratio.is_slower
+    tip = f"{title}: {shown.value} ({shown.below})"
+    return OriginalSpeed(text, tip, ratio.is_slower)
 
 
 def _file_facts(exported: Exported, original_bytes: int) -> Facts:

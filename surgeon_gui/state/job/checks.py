@@ -222,7 +222,7 @@ def missing_in_view(state: AppState) -> dict[str, Problem]:
 
 
 def first_missing(state: AppState, *sources: str) -> Problem | None:
-    """Return the problem of the first of these that is missing; None if all exist."""
+    """Return the problem of the first missing source; None if all exist."""
     return next(filter(None, map(state.missing.get, sources)), None)
 
 

@@ -81,8 +81,8 @@ def plan(
 
     Args:
         state: the state with the draft.
-        unit: what the targets count.
-        typed: the targets in the unit that the window shows for it.
+        unit: the kind of the targets.
+        typed: the targets, in the unit that the window shows for this kind.
         methods: each is combined with each target.
     """
     config = state.config

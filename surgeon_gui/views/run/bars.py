@@ -140,10 +140,10 @@ class SpeedCard(QFrame):
         if request.is_open:
             self._pages.setCurrentWidget(self._work)
         elif measured is not None and pair is not None:
-            before, ratio, is_slower = original_speed(measured)
-            self._figures.show_texts(numbers.rate(pair.after), before, pair)
-            show_tip(self._figures, ratio)
-            self._figures.warn(is_worse=is_slower)
+            before = original_speed(measured)
+            self._figures.show_texts(numbers.rate(pair.after), before.text, pair)
+            show_tip(self._figures, before.ratio)
+            self._figures.warn(is_worse=before.is_file_slower)
             self._pages.setCurrentWidget(self._figures)
         else:
             obstacle = sentence(checks.measure_obstacle(state))

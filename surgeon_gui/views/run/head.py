@@ -77,7 +77,7 @@ class RunHead(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._run = RunState()  # the run shown
-        self._missing: Mapping[str, Problem] = {}  # its files that are
+        self._missing: Mapping[str, Problem] = {}  # its files that are gone
         self._is_told = False  # the bar of errors says why it failed
         self._controlled: tuple[object, ...] = ()  # state on which the controls depend
         self.name = ""  # name of the run in view
