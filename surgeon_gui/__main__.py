@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     window = _make_window(application, settings, options)
     window.show()
     load_job(window, options)
-    settings_store.save_often(window.settings, window.remember, window)
+    settings_store.save_changes_regularly(window.settings, window.remember, window)
     code = application.exec()
     settings_store.save(window.settings)
     return code

@@ -1,4 +1,4 @@
-"""The folder of LM Studio, and how a file gets there.
+"""Where models lie on this computer, and how a file gets to those of LM Studio.
 
 LM Studio lists what lies in MODELS/publisher/model/file.gguf. MODELS is chosen in its
 settings, or the folder `models` in its home, which a file in the user's home names.

@@ -192,7 +192,7 @@ def save(settings: Settings) -> None:
     settings.stored |= changes
 
 
-def save_often(
+def save_changes_regularly(
     settings: Settings, refresh: Callable[[], object], parent: QObject
 ) -> None:
     """Store settings soon after they have changed, so that a kill loses little.

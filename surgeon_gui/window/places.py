@@ -54,19 +54,17 @@ class Places(QWidget):
         self._progress.hide()
         name = heading(labels.APPLICATION, LARGE, "sidebar_title")
         name.setContentsMargins(MARGIN, 0, 0, MARGIN)
-        foot = [self._foot(each, actions) for each in _FOOT]
-        self._computer = foot[0]
+        foot = {each: self._foot(each, actions) for each in _FOOT}
+        self._computer = foot["computers"]
         sidebar = QFrame()
         sidebar.setObjectName("sidebar")
         sidebar.setFixedWidth(SIDEBAR_WIDTH)
         # At the lower edge of its button it moves nothing when it comes.
         runs = self._buttons[Place.RUNS]
         vertical(runs, STRETCH, self._progress, margin=(MARGIN, 0, MARGIN, 1))
-        buttons = self._buttons.values()
+        parts = (name, *self._buttons.values(), STRETCH, *foot.values())
         margin = (MARGIN, ROOM, MARGIN, MARGIN)
-        vertical(
-            sidebar, name, *buttons, STRETCH, *foot, margin=margin, spacing=GAP // 2
-        )
+        vertical(sidebar, *parts, margin=margin, spacing=GAP // 2)
         column = in_column((self._stack, 1), *bars, spacing=0)
         horizontal(self, sidebar, (column, 1), spacing=0)
 

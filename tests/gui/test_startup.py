@@ -96,7 +96,7 @@ def test_changed_settings_are_stored_before_the_program_ends(qtbot, monkeypatch)
     monkeypatch.setattr(settings_store, "_SAVE_MS", 5)
     settings, parent = Settings(language="de"), QObject()
     looks = []
-    settings_store.save_often(settings, lambda: looks.append(1), parent)
+    settings_store.save_changes_regularly(settings, lambda: looks.append(1), parent)
     qtbot.waitUntil(lambda: settings_store.load().language == "de")
     writes = []
     monkeypatch.setattr(settings_store, "save", writes.append)

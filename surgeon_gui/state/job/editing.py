@@ -34,7 +34,7 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
     Consent to replace an export holds as long as the destination stays the same.
     """
     old = state.config
-    before, after = _read_of(old), _read_of(config)
+    before, after = _inputs_of_requests(old), _inputs_of_requests(config)
     obsolete = [kind for kind in after if before[kind] != after[kind]]
     same_destination = config.export.folder == old.export.folder
     same_model = config.model.source == old.model.source
@@ -58,7 +58,7 @@ def fitted(state: AppState) -> AppState:
     return replace(with_config(state, config), is_fitting=False)
 
 
-def _read_of(config: RunConfig) -> dict[RequestKind, tuple[object, ...]]:
+def _inputs_of_requests(config: RunConfig) -> dict[RequestKind, tuple[object, ...]]:
     """Return the settings on which each request about a draft depends."""
     model, texts, pruning = config.model, config.calibration, config.pruning
     tokens = pruning.vocabulary, pruning.vocabulary_tokens, pruning.kept_texts

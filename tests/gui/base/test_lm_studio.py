@@ -1,4 +1,4 @@
-"""The folder of LM Studio, and files that get there: whole, and over nothing else."""
+"""Where models lie, and files that get to those of LM Studio whole."""
 
 import json
 import os
@@ -7,13 +7,15 @@ import shutil
 import pytest
 
 from surgeon_gui.base import lm_studio
-from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder
+from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder, start_folder
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     folder = tmp_path / "home"
     folder.mkdir()
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(folder))
     return folder
 
@@ -67,6 +69,19 @@ def test_folder_of_models_is_that_of_the_settings(models, home):
     settings = json.dumps({"downloadsFolder": str(home / "big disk"), "other": 1})
     (models.parent / "settings.json").write_text(settings)
     assert models_folder() == home / "big disk"
+
+
+def test_start_is_the_first_of_these_folders_that_exists(home):
+    assert start_folder("") == str(home)
+    hub = home / ".cache" / "huggingface" / "hub"
+    studio = home / ".lmstudio" / "models"
+    last = home / "last"
+    for folder in (hub, studio, last):
+        folder.mkdir(parents=True)
+        assert start_folder(str(last)) == str(folder)
+    assert start_folder("") == str(studio)
+    last.rmdir()
+    assert start_folder(str(last)) == str(studio)
 
 
 def test_file_is_linked_where_lm_studio_looks(models, file):
