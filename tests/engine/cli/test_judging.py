@@ -119,7 +119,10 @@ def test_compare_says_if_figures_are_of_other_texts_or_originals(
     shorter = msgspec.structs.replace(report.baseline, window_length=8)
     assert "perplexities and fidelities cannot be compared" in printed(baseline=shorter)
     config = replace(report.config, model=ModelConfig("other"))
-    assert "compare each file with its own original" in printed(config=config)
+    assert "These runs" not in printed(config=config)  # a copy, by its loss
+    other = msgspec.structs.replace(report.baseline, loss=report.baseline.loss + 0.1)
+    found = printed(config=config, baseline=other)
+    assert "compare each file with its own original" in found
     first, *others = report.baseline.fidelity
     others = [msgspec.structs.replace(x, text="other") for x in (others or [first])]
     further = msgspec.structs.replace(report.baseline, fidelity=(first, *others))
