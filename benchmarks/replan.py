@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import (
     Diagnosed,
     DiagnosedLayer,
     DiagnosedUnit,
 )
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Planner, Rules
+from surgeon_gui.state.diagnosis.planner import Planner
 from surgeon_gui.state.diagnosis.sensitivity import planned_cells
 
 BLOCKS, WIDTH, MLP = 32, 4096, 11_008  # sizes of a model with 7 B weights
@@ -54,7 +55,8 @@ def measure(name: str, diagnosed: Diagnosed) -> float:
     costs = read_costs(diagnosed)
     read = time.perf_counter() - begun
     begun = time.perf_counter()
-    planner = Planner(costs, Rules(protect=("block 0",), limits=("block 3=0.5",)))
+    pruning = PruningConfig(protect=("block 0",), layer_min_density=("block 3=0.5",))
+    planner = Planner(costs, pruning)
     merged = time.perf_counter() - begun
     times = []
     for share in TARGETS:
@@ -132,7 +134,7 @@ def layer(
     rows, columns = shape
     name = f"model.layers.{block}.kind_{number}"
     return DiagnosedLayer(
-        name, block, f"kind_{number}", rows, columns, rows * columns, each
+        name, block, f"kind_{number}", rows, columns, rows * columns, each=each
     )
 
 
