@@ -153,7 +153,7 @@ class Mixture:
         if self.dtype not in _OF_SEVERAL_TYPES:
             return base
         if parts[0] == _HEAD or (parts[0] == _TOKENS and not self.has_head):
-            is_short = row % BLOCKS[base].numbers
+            is_short = row % BLOCKS[TensorType.Q6_K].numbers
             return TensorType.Q8_0 if is_short else TensorType.Q6_K
         if parts[0] != "blk":
             return base
@@ -198,10 +198,11 @@ def about_fallbacks(found: Mapping[TensorType, int], dtype: str) -> str:
     if not (count := sum(found.values())):
         return ""
     return say(
-        "The rows of {n} matrix do not fill the blocks of {dtype}: it gets {types}."
+        "In {dtype}, the rows of {n} matrix do not fill the blocks of its type: it "
+        "gets {types}."
         if count == 1
-        else "The rows of {n} matrices do not fill the blocks of {dtype}: they get "
-        "{types}.",
+        else "In {dtype}, the rows of {n} matrices do not fill the blocks of their "
+        "types: they get {types}.",
         n=count,
         dtype=dtype,
         types=say_list(*sorted(found), separator=" / "),

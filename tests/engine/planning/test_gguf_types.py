@@ -139,3 +139,12 @@ def test_matrices_get_one_of_the_types_that_they_fall_back_to():
     assert "5 matrices" in text
     assert "F16 / Q8_0" in text
     assert about_fallbacks({}, "Q6_K") == ""
+
+
+@pytest.mark.parametrize("dtype", [Q4_0, IQ4_NL, Q4_K_M, Q6_K])
+def test_head_with_short_rows_has_a_type_of_its_own(dtype):
+    tied, name = mixture(dtype, has_head=False), "token_embd.weight"
+    assert tied.type_of(name, 576) == "Q8_0"
+    assert not tied.falls_back(name, 576)
+    assert tied.falls_back(name, 570)
+    assert tied.falls_back("blk.2.attn_q.weight", 576) == (dtype in (Q4_K_M, Q6_K))

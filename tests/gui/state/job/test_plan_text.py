@@ -178,8 +178,8 @@ def test_fallbacks_are_a_warning():
     count = sum(file.fallbacks.values())
     assert count > 1
     warning = plan_text.fallback_warning(narrow, QUANTIZED)
-    assert warning.startswith(f"The rows of {count} matrices do not fill the blocks")
-    assert "4 bits (Q4_K_M)" in warning
+    assert f"the rows of {count} matrices do not fill the blocks" in warning
+    assert warning.startswith("In 4 bits (Q4_K_M)")
     assert all(kind in warning for kind in file.fallbacks)
     assert plan_text.brief_sizes(narrow, QUANTIZED).endswith(warning)
     assert plan_text.fallback_warning(CONFIG, QUANTIZED) == ""
