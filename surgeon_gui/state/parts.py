@@ -156,5 +156,20 @@ def _progress(run: RunState, part: Part) -> tuple[int, int]:
     if part is Part.MEASURE and run.shot and shots > 1:
         return run.shot, shots
     if run.stage in _COUNTED and _PARTS[run.stage] is part and run.total > 1:
+        if part is Part.DISTILL and run.held_out:
+            return _training_step(run)
         return min(run.done + 1, run.total), run.total
     return 0, 0
+
+
+def _training_step(run: RunState) -> tuple[int, int]:
+    """Return the training step in progress, and how many there are.
+
+    The stage counts the first reading of the text, too, or only the time if that is
+    limited.
+    """
+    config, count = run.settled_config, run.held_out[-1].total
+    is_timed = config is not None and config.recovery.minutes > 0
+    reading = 0 if is_timed else max(0, run.total - run.held_out[0].total)
+    done = max(0, run.done - reading) * count // max(1, run.total - reading)
+    return min(max(done, run.held_out[-1].done) + 1, count), count

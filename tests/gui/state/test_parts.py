@@ -152,6 +152,29 @@ def test_run_that_is_to_go_on_reads_the_model_again():
     assert marks(run, 1030.0)[Part.READ] is Mark.NOW
 
 
+@pytest.mark.parametrize(
+    ("done", "shown"), [(0, 1), (16, 1), (17, 2), (30, 15), (71, 56), (72, 56)]
+)
+def test_steps_of_a_training_are_those_of_its_checks(done, shown):
+    run = run_in(*TO_REFIT, (Stage.DISTILLATION, 0, 100.0))
+    run = with_events(run, 101.0, HeldOutMeasured(0, 56, 0.5))
+    # 16 of the 72 steps of progress are for the first reading of the text.
+    run = with_events(run, 102.0, Progressed(Stage.DISTILLATION, 0, done, 72))
+    view = next(x for x in parts_of(run, 110.0) if x.part is Part.DISTILL)
+    assert (view.number, view.count) == (shown, 56)
+
+
+def test_steps_of_a_limited_training_follow_its_checks():
+    recovery = replace(RECOVERY, minutes=1.0)
+    config = replace(ONE_SHOT, recovery=recovery)
+    run = run_in(*TO_REFIT, (Stage.DISTILLATION, 0, 100.0), config=config)
+    run = with_events(run, 101.0, HeldOutMeasured(0, 40, 0.5))
+    run = with_events(run, 102.0, HeldOutMeasured(10, 50, 0.4))
+    run = with_events(run, 103.0, Progressed(Stage.DISTILLATION, 0, 250, 500))
+    view = next(x for x in parts_of(run, 110.0) if x.part is Part.DISTILL)
+    assert (view.number, view.count) == (26, 50)
+
+
 def test_shown_times_of_a_finished_run_add_up_to_its_time():
     short = (Stage.TEXT, 0, 0.3), (Stage.CURVATURE, 1, 0.6), (Stage.UPDATE, 1, 1.1)
     run = run_state.requested("run-1", ONE_SHOT, "folder", at=0.0)
@@ -236,8 +259,9 @@ def test_ended_run_shows_where_it_ended():
 def test_training_that_ended_early_says_at_which_step(done, total, label):
     run = run_in(*TO_REFIT, (Stage.DISTILLATION, 0, 90.0))
     first, last = HeldOutMeasured(0, 72, 0.5), HeldOutMeasured(done, total, 0.4)
-    run = with_events(run, 95.0, first, Progressed(Stage.DISTILLATION, 0, 20, 80), last)
-    assert "Distill, step 21 of 80" in labels(run)
+    run = with_events(run, 95.0, first, Progressed(Stage.DISTILLATION, 0, 20, 80))
+    assert "Distill, step 13 of 72" in labels(run)
+    run = with_events(run, 96.0, last)
     run = with_events(run, 96.0, StageStarted(Stage.EXPORT, 0))
     for each in (run, with_events(run, 99.0, RunFinished(False, 99.0, 1))):
         assert label in labels(each)
