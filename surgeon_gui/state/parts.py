@@ -32,6 +32,15 @@ _PARTS = {
     Stage.EXPORT: Part.SAVE,
     Stage.VERIFICATION: Part.SAVE,
 }
+# A resumed run repeats them before it goes on.
+_START = (
+    None,
+    Stage.LOAD,
+    Stage.TEXT,
+    Stage.SAMPLING,
+    Stage.BASELINE,
+    Stage.VOCABULARY,
+)
 _COUNTED = (
     Stage.REFIT,
     Stage.RECONSTRUCTION,
@@ -145,9 +154,18 @@ def _mark(run: RunState, part: Part, current: Part | None, ahead: set[Part]) -> 
         ended = Mark.FAILED if has_failed else Mark.BROKEN_OFF
         return Mark.NOW if run.status.is_busy else ended
     parts = list(Part)
-    if current is not None and parts.index(part) < parts.index(current):
+    reached = _reached(run, current)
+    if reached is not None and parts.index(part) < parts.index(reached):
         return Mark.DONE  # in this shot; a later one comes to it again
     return Mark.NEXT if part in ahead else Mark.DONE
+
+
+def _reached(run: RunState, current: Part | None) -> Part | None:
+    """Return the part in progress, or the one in which a resumed run will go on."""
+    found = _with_parts((x.stage, float(x.stage in _START)) for x in run.times)
+    later = [part for part, is_start in found if not is_start]
+    is_starting = run.status.is_busy and run.stage in _START
+    return later[-1] if later and is_starting else current
 
 
 def _progress(run: RunState, part: Part) -> tuple[int, int]:

@@ -331,6 +331,8 @@ def _reopened(state: RunState, at: float, seconds: float) -> RunState:
     """
     is_cut_off = not state.status.is_busy and state.stage is not None
     times = state.times[:-1] if is_cut_off else state.times
+    elapsed = state.progressed_at - state.began  # at its progress so far
+    share = min(1.0, seconds / elapsed) if elapsed > 0 else 0.0
     return replace(
         _with_pause_over(state, at),
         resumed_after=len(state.history),
@@ -341,7 +343,7 @@ def _reopened(state: RunState, at: float, seconds: float) -> RunState:
         shot=0,
         done=0,
         total=0,
-        progress=0.0,
+        progress=share * state.progress,
         countdown=None,
         held_out=(),
         recovered=None,

@@ -145,11 +145,23 @@ def test_parts_of_a_resumed_run_add_up_to_its_time():
 
 
 def test_run_that_is_to_go_on_reads_the_model_again():
-    run = with_events(run_in(*TO_REFIT), 170.0, Cancelled())
+    run = with_events(run_in(*TO_REFIT), 90.0, shot_finished(1, 1, 0.3))
+    run = with_events(run, 150.0, Progressed(Stage.REFIT, 0, 20, 30))
+    before = run.progress
+    run = with_events(run, 170.0, Cancelled())
     run = run_state.resume_requested("run-1", run, 1000.0, saved_seconds=130.0)
-    assert marks(run, 1010.0)[Part.READ] is Mark.NOW
-    run = with_events(run, 1020.0, StageStarted(Stage.LOAD, 0))
-    assert marks(run, 1030.0)[Part.READ] is Mark.NOW
+    started = {Part.WRITE, Part.MEASURE, Part.REMOVE}
+    events = None, Stage.LOAD, Stage.TEXT, RunResumed(1, 130.0), Stage.BASELINE
+    for at, event in enumerate(events, 1010):
+        if isinstance(event, Stage):
+            event = StageStarted(event, 0)
+        run = with_events(run, at, event) if event else run
+        now = Part.MEASURE if run.stage is Stage.BASELINE else Part.READ
+        found = marks(run, at)
+        assert found[now] is Mark.NOW
+        assert {found[part] for part in started - {now}} == {Mark.DONE}
+        assert found[Part.DISTILL] is Mark.NEXT
+        assert 0.8 * before < run.progress <= before
 
 
 @pytest.mark.parametrize(
