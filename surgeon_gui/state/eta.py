@@ -18,6 +18,9 @@ ever more slowly once its expected time is nearly over.
 
 A resumed run loads and measures the original again, after the shots that are done.
 
+Before a file for other programs, a run quickly saves a checkpoint. That takes the time
+of the export, and tells nothing about it: it counts as kept.
+
 A shot may return to a stage, such as curvature after the damping search: the times are
 added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
 the quality limit, the next round may be recovery, or the same shot again.
@@ -33,8 +36,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from surgeon_engine.api.config.export import FOR_TRANSFORMERS
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
+from surgeon_engine.api.messages.run import SHOT_STAGES, Exported, Stage
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.file_form import file_form
 from surgeon_gui.base.latest import latest
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
@@ -78,6 +84,7 @@ _SHARES = {
 # Stages that end with their next step once a run is to be finished.
 ENDED_EARLY = (Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)
 _WITHOUT_STEPS = (Stage.LOAD, Stage.TEXT, Stage.VERIFICATION)
+_SAVING = (Stage.EXPORT, Stage.VERIFICATION)
 _SIMILAR = {Stage.EVALUATION: Stage.BASELINE}
 
 
@@ -181,6 +188,20 @@ def timeline_of(
     return replace(whole, shots=shots, planned=each, done=done)
 
 
+def is_checkpoint(
+    stage: Stage,
+    config: RunConfig | None,
+    model: ModelSummary | None,
+    exported: Exported | None,
+) -> bool:
+    """Return whether a stage saves the checkpoint before the file of a run."""
+    if stage not in _SAVING or exported is not None:
+        return False
+    if config is None or model is None or config.writes_original:
+        return False
+    return file_form(config, model).format not in FOR_TRANSFORMERS
+
+
 def ended_early(
     timeline: RunTimeline, shots: int, current: Stage | None
 ) -> RunTimeline:
@@ -202,8 +223,7 @@ def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     before = [(stage, 0) for stage in start]
     between = [(stage, shot) for shot in shots for stage in timeline.stages]
     done = timeline.done * len(timeline.stages)
-    end = (Stage.EXPORT, Stage.VERIFICATION)
-    after = [(stage, 0) for stage in (*timeline.recovery, *end)]
+    after = [(stage, 0) for stage in (*timeline.recovery, *_SAVING)]
     return (*between[:done], *before, *between[done:], *after)
 
 
@@ -211,6 +231,7 @@ def progress(
     timeline: RunTimeline, times: tuple[StageTime, ...], at: Position
 ) -> float:
     """Return the progress of the run, from 0 to 1."""
+    at = _before_export(at)
     rounds = _rounds(times)
     expected = _expected_seconds(timeline, rounds, at)
     steps = steps_of(timeline)
@@ -220,6 +241,13 @@ def progress(
     fraction = 1.0 if is_repeated else _reached(at, expected[at.stage])
     done = sum(seconds[:index]) + fraction * seconds[index]
     return min(1.0, done / sum(seconds))
+
+
+def _before_export(at: Position) -> Position:
+    """Return a position; the beginning of the export while a checkpoint is saved."""
+    if not at.is_kept or at.stage not in _SAVING:
+        return at
+    return replace(at, stage=Stage.EXPORT, fraction=0.0)
 
 
 def _reached(at: Position, expected: float) -> float:
@@ -237,6 +265,7 @@ def remaining_seconds(
     Returns:
         None for a run that was not planned, until curvature has been measured.
     """
+    at = _before_export(at)
     rounds = _rounds(times)
     measured = _measured(rounds, at)
     if not timeline.planned and Stage.CURVATURE not in measured:

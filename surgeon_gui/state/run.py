@@ -365,6 +365,7 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         seconds = state.progressed_at - state.began
         state = _reopened(replace(state, status=Status.STARTING), at, seconds)
     state = _with_stage_closed(state, at)
+    job = state.config, state.model, state.exported
     begun = (event.stage, event.shot) if event.seconds else None  # before, too
     return replace(
         state,
@@ -375,7 +376,7 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         total=0,
         stage_began=state.clock(at) - event.seconds,
         progressed_at=state.clock(at),
-        stage_is_kept=event.is_kept,
+        stage_is_kept=event.is_kept or eta.is_checkpoint(event.stage, *job),
     )
 
 

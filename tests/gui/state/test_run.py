@@ -5,6 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import (
@@ -39,7 +40,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import steps_left_out, undone
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
-from tests.helpers.fake_results import recovered
+from tests.helpers.fake_results import exported, recovered
 from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
@@ -448,3 +449,35 @@ def test_resumed_run_finishes(broken_off):
     assert state.status is Status.FINISHED
     assert [shot.shot for shot in state.history] == [1, 2, 3]
     assert state.seconds(2000.0) == pytest.approx(55.0)
+
+
+@pytest.mark.parametrize(
+    ("format_", "dtype", "is_first"),
+    [
+        (Format.GGUF, FileDtype.SAME, True),
+        (Format.AUTOMATIC, FileDtype.Q4_0, True),
+        (Format.COMPACT, FileDtype.SAME, False),
+    ],
+)
+def test_checkpoint_before_a_file_does_not_end_the_progress(format_, dtype, is_first):
+    export = ExportConfig(format=format_, dtype=dtype)
+    config = RunConfig(pruning=pruning_config(shots=1), export=export)
+    planned = {Stage.CURVATURE: 60.0, Stage.EXPORT: 50.0, Stage.VERIFICATION: 10.0}
+    state = run_state.requested("run-1", config, "folder", 0.0, planned)
+    started = msgspec.structs.replace(STARTED, shots=1)
+    state = with_events(state, 0.0, StageStarted(Stage.LOAD, 0), started)
+    state = with_events(state, 0.0, StageStarted(Stage.CURVATURE, 1))
+    state = with_events(state, 60.0, StageStarted(Stage.EXPORT, 0))
+    state = with_events(state, 61.0, StageStarted(Stage.VERIFICATION, 0))
+    state = run_state.advanced(state, 65.0)
+    if not is_first:
+        assert state.progress > 0.8
+        return
+    assert state.progress == pytest.approx(0.5, abs=0.1)
+    checkpoint = exported("folder/checkpoint", config.pruning)
+    state = with_events(state, 66.0, checkpoint, StageStarted(Stage.EXPORT, 0))
+    state = with_events(state, 91.0, Progressed(Stage.EXPORT, 0, 15, 30))
+    assert state.progress == pytest.approx(0.7, abs=0.1)
+    assert 30 < state.remaining_seconds(91.0) < 50
+    state = with_events(state, 116.0, StageStarted(Stage.VERIFICATION, 0))
+    assert 0.85 < state.progress < 1
