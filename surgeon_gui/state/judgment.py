@@ -30,6 +30,7 @@ _SAME_TOKEN = tr(
     "Same top token: the share of tokens for which both models have the same first "
     "choice."
 )
+_NO_LIMIT = tr("The ring only says that no limit applies here.")
 
 
 class Standing(Enum):
@@ -130,7 +131,8 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
             round(task.original * task.items),
         )
         rows.append(_test_row(task.task, task, passed, before))
-    words = f"{_SAME_TOKEN} " + tr("Here: of these words in all texts.")
+    of_words = tr("Here: of these words in all texts.")
+    words = f"{_SAME_TOKEN} {of_words} {_NO_LIMIT}"
     for each in judgment.classes:
         share = same_top_token(each.figures.agreement.value)
         rows.append(LostRow(CLASSES[each.kind], share, words))
@@ -139,7 +141,7 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
         shares = same_top_token(*found)
         where = tr("Here: in each quarter of the windows of all texts, in order.")
         name = tr("By position in the text")
-        rows.append(LostRow(name, shares, f"{_SAME_TOKEN} {where}"))
+        rows.append(LostRow(name, shares, f"{_SAME_TOKEN} {where} {_NO_LIMIT}"))
     return tuple(rows)
 
 

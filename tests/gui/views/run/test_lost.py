@@ -24,6 +24,7 @@ from surgeon_engine.api.messages.judgment import (
 )
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.state.judgment import lost_rows
 from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
 from surgeon_gui.text.judgments import Answer
 from surgeon_gui.views.run.lost import AnswerList
@@ -61,6 +62,11 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     assert fails + "the original fails it, too" in rows
     assert "Numbers\n80 % same top token" in rows
     assert "By position in the text\n80 %, 60 % same top token" in rows
+    rows_of_run = lost_rows(finished(judgment=judgment()))
+    meanings = {row.name: row.meaning for row in rows_of_run}
+    assert "no limit applies" in meanings["Numbers"]
+    assert "no limit applies" in meanings["By position in the text"]
+    assert "no limit applies" not in meanings["Arithmetic"]
     dots = find(page, "lost_rows").findChildren(Dot)
     shapes = [x.shape for x in dots if x.isVisible()]
     assert shapes[1:4] == [Shape.CROSS, Shape.RING, Shape.RING]
