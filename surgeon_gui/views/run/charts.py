@@ -107,7 +107,7 @@ class LayerMap(HeatMapCard):
         super().__init__(
             "sparsity",
             tr("What is removed, per layer"),
-            tr("Shows the sparsity of each layer once the model is loaded."),
+            tr("Shows the sparsity of each layer once the texts are ready."),
             _ROOM,
         )
         self._run = RunState()
