@@ -199,6 +199,11 @@ class AnswerList(QWidget):
         self._show_some()
 
 
+_NATS_PER_BYTE = tr(
+    "How unlikely the answer is for the original: its loss per byte of the text."
+)
+
+
 class AnswerView(QWidget):
     """A prompt, what both models answer alike, and how each goes on."""
 
@@ -218,8 +223,9 @@ class AnswerView(QWidget):
             top = Qt.AlignmentFlag.AlignTop
             for column, each in enumerate((label, text, nats)):
                 answers.addWidget(each, row, column)
-            for each in (label, nats):
-                each.setAlignment(top)
+            label.setAlignment(top)
+            nats.setAlignment(top | Qt.AlignmentFlag.AlignRight)
+            explained(nats, _NATS_PER_BYTE)
             self._rows.append((text, nats))
         vertical(self, self._prompt, self._shared, answers, STRETCH, spacing=GAP // 2)
 

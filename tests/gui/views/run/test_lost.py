@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel
 
 from surgeon_engine.api.config.export import FileDtype
@@ -75,6 +76,11 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     assert shown(page, "answer_shared") == "The Seine, the Loire and the"
     assert shown(page, "answer_original") == "… Rhône."
     assert shown(page, "answer_pruned_nats") == "1.20 nats per byte"
+    nats = next(
+        x for x in page.findChildren(QLabel, "answer_pruned_nats") if x.isVisible()
+    )
+    assert nats.alignment() & Qt.AlignmentFlag.AlignRight  # figures of other lengths
+    assert "the original" in nats.toolTip()
 
 
 @pytest.mark.parametrize(("source", "is_shown"), [("demo", True), ("other", False)])
