@@ -67,6 +67,7 @@ _STAGES_BEFORE_SHOTS = (
 )
 # Stages that share a series in the chart of times, in the order of the theme's series.
 PHASES = {
+    tr("Preparation"): (Stage.LOAD, Stage.TEXT, Stage.SAMPLING),
     STAGES[Stage.CURVATURE][1]: (
         Stage.VOCABULARY,
         Stage.DEPTH,
@@ -78,7 +79,6 @@ PHASES = {
     STAGES[Stage.EVALUATION][1]: EVALUATION_STAGES,
     tr("Recovery"): RECOVERY_STAGES,
     tr("Export and verification"): (Stage.EXPORT, Stage.VERIFICATION),
-    tr("Preparation"): (Stage.LOAD, Stage.TEXT, Stage.SAMPLING),
 }
 
 

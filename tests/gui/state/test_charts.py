@@ -241,6 +241,7 @@ def test_log_ticks_of_a_wide_range_are_few():
 def test_time_bars_by_phase_and_shot(run):
     bars = time_bars(run, now=29.0)
     by_name = heights(bars)
+    assert next(iter(by_name)) == "Preparation"
     assert by_name["Measuring"] == (0.0, 4.0, 4.0, 0.0)
     assert by_name["Update"] == (0.0, 3.0, 3.0, 0.0)
     # The last evaluation is in progress; the one of the original is before the shots.
