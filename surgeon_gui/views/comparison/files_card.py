@@ -22,7 +22,7 @@ from surgeon_gui.state.comparison import ComparedRun
 from surgeon_gui.state.ladder import Table
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.controls import described
+from surgeon_gui.widgets.controls import described, label_of
 from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -42,7 +42,9 @@ class FilesCard(ChartCard):
         super().__init__("compare_files", tr("Files"), "")
         self._runs: Sequence[ComparedRun] = ()
         self._is_chosen = False  # the context, by the user
-        self._context = WholeInput(_CONTEXT, FIELDS["pruning.context"])
+        field = FIELDS["pruning.context"]
+        self._context = WholeInput(_CONTEXT, field)
+        self.add_control(label_of(field, self._context.widget))
         self.add_control(described(self._context.widget, "compare_context_box"))
         self._context.edited.connect(self._on_context_edited)
         self._shown: Table = ()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
@@ -329,6 +329,7 @@ def test_table_follows_the_context(view, runs):
     card = find(view, "compare_files_chart", FilesCard)
     box = card.findChild(QDoubleSpinBox, "compare_context_box")
     assert box.value() == 512  # the model's limit
+    assert box in [label.buddy() for label in card.findChildren(QLabel)]
     assert "Memory, 512 tokens" in [row[0] for row in card.rows()]
     box.setValue(100_000)
     rows = {row[0]: row[1:] for row in card.rows()}
