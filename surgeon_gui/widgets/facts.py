@@ -49,3 +49,11 @@ class Facts(QWidget):
         self._layout.addWidget(name_label, row, 0)
         self._layout.addWidget(value_label, row, 1)
         self._rows.append((name_label, value_label))
+
+
+def align(*tables: Facts) -> None:
+    """Let the values of tables below each other begin at the same place."""
+    names = [name for each in tables for name, _ in each._rows if not name.isHidden()]
+    width = max((name.sizeHint().width() for name in names), default=0)
+    for each in tables:
+        each._layout.setColumnMinimumWidth(0, width)

@@ -30,7 +30,7 @@ from surgeon_gui.widgets.controls import (
     link,
     text_label,
 )
-from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.facts import Facts, align
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     Part,
@@ -186,6 +186,7 @@ class ReportSection(QWidget):
         quality, files = quality_facts(run), export_facts(run)
         self._quality.show_facts(quality)
         self._files.show_facts(files)
+        align(self._quality, self._files)
         self._speed.show_measured(run.measured)
         self._nothing.setHidden(bool(quality or files or run.measured))
 

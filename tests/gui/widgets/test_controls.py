@@ -23,7 +23,8 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.elided_link import ElidedLink
-from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.facts import Facts, align
+from surgeon_gui.widgets.layouts import vertical
 from surgeon_gui.widgets.popups import round_corners
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -227,3 +228,18 @@ def test_long_tip_wraps(qtbot):
     assert len(shown) == 1
     assert shown[0].width() < parent.fontMetrics().horizontalAdvance(text) / 4
     QToolTip.hideText()
+
+
+def test_values_of_aligned_tables_begin_at_the_same_place(qtbot):
+    page, tables = QWidget(), (Facts("short"), Facts("long"))
+    vertical(page, *tables)
+    qtbot.addWidget(page)
+    for table, name in zip(tables, ("Text", "File and model in memory"), strict=True):
+        table.show_facts(((name, "value"),))
+    align(*tables)
+    page.show()
+    (left,), (other,) = (
+        [x.x() for x in table.findChildren(QLabel) if x.text() == "value"]
+        for table in tables
+    )
+    assert left == other > 0
