@@ -31,6 +31,7 @@ from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path, temporary_folder
 from surgeon_engine.generation.messages import TextFinished, TokenGenerated
 from surgeon_engine.generation.pair import Pair
+from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import HINT, tokenizer_problem
@@ -89,7 +90,7 @@ class Playground:
         settings = command.settings
         given = (command.original, command.pruned)
         models = {
-            side: ModelConfig(checkpoint_of(source), settings.dtype, settings.device)
+            side: ModelConfig(model_of(source), settings.dtype, settings.device)
             for side, source in zip(Side, given, strict=True)
         }
         sources = [locate(model.source) for model in models.values()]
@@ -107,14 +108,30 @@ class Playground:
         return self._pair
 
 
-def checkpoint_of(source: str) -> str:
-    """Return the model that a run has made; return any other source unchanged."""
+def model_of(source: str) -> str:
+    """Return the file that a run has written; return any other source unchanged.
+
+    If the file cannot be read, it is the model from which the file was made.
+
+    Raises:
+        ModelError: Neither can be read.
+    """
     path = expand_path(source)
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
     if source == DEMO or not is_run:
         return source
-    return run.result_of(run.read_report())
+    report = run.read_report()
+    file, made = run.export_of(report), run.result_of(report)
+    if file is None or str(file) == made:
+        return made
+    try:
+        inspect_model(ModelConfig(str(file)))
+    except ModelError:
+        if report.checkpoint and not Path(made).is_dir():
+            raise
+        return made
+    return str(file)
 
 
 def _generate(

@@ -159,7 +159,8 @@ def models_of(state: PlaygroundState, app: AppState) -> Models:
 def models_of_run(run: RunState) -> Models:
     """Return the original of a run and its export.
 
-    Exports for other programs cannot be loaded; the run folder is used instead.
+    For an export for other programs it is the run folder: the engine takes the file if
+    it can be read, else the model from which it was made.
     """
     if run.config is None:
         return Models()

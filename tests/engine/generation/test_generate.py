@@ -1,14 +1,17 @@
 """Two models generate text from a prompt and are compared at each token."""
 
+import dataclasses
 import itertools
 import json
+import shutil
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
@@ -27,7 +30,7 @@ from surgeon_engine.base.errors import (
     RunCancelled,
 )
 from surgeon_engine.generation import generated_text, pair, prompt_logits
-from surgeon_engine.generation.generate import Playground, checkpoint_of
+from surgeon_engine.generation.generate import Playground, model_of
 from surgeon_engine.runtime import devices
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
@@ -374,16 +377,30 @@ def test_process_that_does_not_become_idle_is_closed(playground, folders, monkey
 
 
 @pytest.mark.slow
-def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_path):
+def test_run_folder_is_replaced_by_its_export(playground, quick_runs, tmp_path):
     config = job(tmp_path, structure=Structure.NEURONS, export=ExportConfig())
     Recorder().run(config, tmp_path / "run")
-    assert checkpoint_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
+    assert model_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
     GenerationRecorder().generate(playground, config.model.source, tmp_path / "run")
     function, (opened, _) = WorkerClient.opened[1].calls[0]
     assert (function, opened.source) == ("open", str(tmp_path / "run" / "export"))
     moved = (tmp_path / "run").rename(tmp_path / "moved")
-    assert checkpoint_of(str(moved)) == str(moved / "export")
-    assert checkpoint_of("demo") == "demo"
+    assert model_of(str(moved)) == str(moved / "export")
+    assert model_of("demo") == "demo"
+
+
+def test_gguf_file_of_a_run_comes_before_its_checkpoint(quick_runs, tmp_path):
+    export = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
+    run = tmp_path / "run"
+    config = job(tmp_path, structure=Structure.NEURONS, export=export)
+    config = dataclasses.replace(config, model=ModelConfig(DEMO))
+    Recorder().run(config, run)
+    assert model_of(str(run)) == str(run / "export")
+    shutil.rmtree(run / "export")
+    assert model_of(str(run)) == str(run / "checkpoint")
+    shutil.rmtree(run / "checkpoint")
+    with pytest.raises(ModelError, match="export"):
+        model_of(str(run))
 
 
 def test_settings_out_of_range_raise():
