@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.messages.judgment import (
     Judgment,
     Outcome,
@@ -184,7 +184,8 @@ def answers(run: RunState) -> tuple[Answer, ...]:
     pair = sample_pair(run)
     if pair is None or not pair[0].pruned:
         return ()
-    return (pair[0],)
+    is_rounded = run.exported is not None and run.exported.dtype in QUANTIZED
+    return (replace(pair[0], is_rounded_later=is_rounded),)
 
 
 def _both(first: float | None, second: float | None) -> tuple[float, float] | None:

@@ -17,6 +17,7 @@ class Answer:
     pruned: str
     # The original's nats per byte of each; None: not measured.
     nats: tuple[float, float] | None = None
+    is_rounded_later: bool = False  # saving has rounded the weights after `pruned`
 
     @property
     def shared(self) -> str:

@@ -212,21 +212,18 @@ class AnswerView(QWidget):
         self._prompt = text_label(quiet=True, name="answer_prompt")
         self._shared = text_label(name="answer_shared")
         answers = in_grid(wide=1, beside=ROOM, below=GAP // 2)
-        titles = (tr("Original"), tr("This file"))
         self._rows = []
-        for row, (title, name) in enumerate(
-            zip(titles, ("original", "pruned"), strict=True)
-        ):
+        for row, name in enumerate(("original", "pruned")):
             text = text_label(name=f"answer_{name}")
             nats = line_label(quiet=True, name=f"answer_{name}_nats")
-            label = line_label(title, quiet=True)
+            label = line_label(quiet=True, name=f"answer_{name}_title")
             top = Qt.AlignmentFlag.AlignTop
             for column, each in enumerate((label, text, nats)):
                 answers.addWidget(each, row, column)
             label.setAlignment(top)
             nats.setAlignment(top | Qt.AlignmentFlag.AlignRight)
             explained(nats, _NATS_PER_BYTE)
-            self._rows.append((text, nats))
+            self._rows.append((label, text, nats))
         vertical(self, self._prompt, self._shared, answers, STRETCH, spacing=GAP // 2)
 
     def show_answer(self, answer: Answer) -> None:
@@ -236,8 +233,11 @@ class AnswerView(QWidget):
         self._shared.setText(shared.strip())
         self._shared.setVisible(bool(shared.strip()))
         ellipsis = "\N{HORIZONTAL ELLIPSIS} " if shared.strip() else ""
-        for number, text in enumerate((answer.original, answer.pruned)):
-            label, nats = self._rows[number]
+        file = tr("Before rounding") if answer.is_rounded_later else tr("This file")
+        titles, texts = (tr("Original"), file), (answer.original, answer.pruned)
+        for number, text in enumerate(texts):
+            title, label, nats = self._rows[number]
+            title.setText(titles[number])
             label.setText(f"{ellipsis}{text[len(shared) :].strip()}")
             nats.setVisible(answer.nats is not None)
             if answer.nats is not None:

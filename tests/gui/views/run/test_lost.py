@@ -23,7 +23,7 @@ from surgeon_engine.api.messages.judgment import (
     TextJudged,
     TokenClass,
 )
-from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.api.messages.run import Estimate, Fidelity, SampleWritten
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.judgment import lost_rows
 from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
@@ -81,6 +81,19 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     )
     assert nats.alignment() & Qt.AlignmentFlag.AlignRight  # figures of other lengths
     assert "the original" in nats.toolTip()
+
+
+def test_sample_before_rounding_is_not_called_the_file(page):
+    texts = [(0, "one two"), (1, "one three")]
+    run = finished(samples=tuple(SampleWritten(*each) for each in texts))
+    show(page, run)
+    assert shown(page, "answer_pruned_title") == "This file"
+    rounded = msgspec.structs.replace(run.exported, dtype=FileDtype.Q4_0)
+    run = replace(run, exported=rounded)
+    show(page, run)
+    assert shown(page, "answer_pruned_title") == "Before rounding"
+    show(page, replace(run, judgment=judgment()))  # which runs the file
+    assert shown(page, "answer_pruned_title") == "This file"
 
 
 @pytest.mark.parametrize(("source", "is_shown"), [("demo", True), ("other", False)])
