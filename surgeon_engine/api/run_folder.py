@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.config.export import QUANTIZED, Format
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
 from surgeon_engine.api.export_marker import MARKER, trash_export, write_marker
@@ -132,7 +132,9 @@ class RunFolder:
     @property
     def exports(self) -> tuple[Path, ...]:
         """The folders of exports that are in the folder of the run."""
-        names = ("export", "transformers", *(each.value for each in Format))
+        stems = ("transformers", *(each.value for each in Format))
+        ends = ("", *(f"-{each.value}" for each in FileDtype))  # its own number format
+        names = ("export", *(stem + end for stem in stems for end in ends))
         paths = (*(self.path / name for name in names), self._unverified_path)
         return tuple(path for path in paths if path.is_dir())
 

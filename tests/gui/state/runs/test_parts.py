@@ -16,13 +16,15 @@ from surgeon_gui.state.runs.reading import (
 )
 from tests.helpers.fake_runs import write_run, write_saved_state
 
+SAVED = "gguf-q8_0"  # a later export in a number format of its own
+
 
 @pytest.fixture
 def folder(tmp_path):
     """Return a run with all parts."""
     folder = write_run(tmp_path, ending="stopped")
     write_saved_state(folder)
-    for name, size in (("export", 3_000), ("gguf", 1_000), ("checkpoint", 500)):
+    for name, size in (("export", 3_000), (SAVED, 1_000), ("checkpoint", 500)):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "model.safetensors").write_bytes(bytes(size))
     return folder
@@ -79,7 +81,7 @@ def test_record_has_the_sizes_of_the_run_and_its_parts(folder):
 @pytest.fixture
 def marked(folder):
     """Return the run with exports that Surgeon recognizes."""
-    for name in ("export", "gguf", "checkpoint"):
+    for name in ("export", SAVED, "checkpoint"):
         write_marker(folder / name)
     return folder
 
@@ -100,15 +102,15 @@ def test_one_part_is_deleted_and_the_rest_is_kept(marked, part):
 def test_question_has_the_folders_and_the_size(folder):
     question, details = part_question(read_record(folder), RunPart.EXPORT)
     assert "{run}" in question
-    for text in (str(folder / "export"), str(folder / "gguf"), "4.0\xa0kB"):
+    for text in (str(folder / "export"), str(folder / SAVED), "4.0\xa0kB"):
         assert text in details
 
 
 def test_export_with_other_files_is_not_deleted(marked):
-    (marked / "gguf" / "thesis.tex").touch()
+    (marked / SAVED / "thesis.tex").touch()
     assert "thesis.tex" in delete_part(marked, RunPart.EXPORT)
     assert (marked / "export" / "model.safetensors").exists()
-    assert (marked / "gguf" / "thesis.tex").exists()
+    assert (marked / SAVED / "thesis.tex").exists()
 
 
 def test_linked_parts_are_not_deleted(marked, tmp_path):
