@@ -111,6 +111,9 @@ class Kind(Enum):
     # the result
     UNSAVEABLE = tr("Only the export of a finished run can be saved in another format.")
     SAVE_FORMAT_IMPOSSIBLE = tr("{label} is not possible."), "{reason}"
+    SAVE_SOURCE_MISSING = tr(
+        "Other formats are made from {path}, which was moved or deleted."
+    )
     FILES_ELSEWHERE = (
         tr("The files are on {computer}."),
         tr("Copy the run from there (File > Computers)."),

@@ -144,9 +144,16 @@ def save_obstacle(state: AppState) -> Problem | None:
     if reason := file_formats.disabled_save_formats(run.exported).get(target):
         values = {"label": target, "reason": reason}
         return Problem(Kind.SAVE_FORMAT_IMPOSSIBLE, values)
-    is_source = run.exported.format in FOR_TRANSFORMERS  # of files in other formats
-    missing = state.missing.get(run.exported.folder) if is_source else None
-    return missing or save_problem(state)
+    return save_source_problem(state) or save_problem(state)
+
+
+def save_source_problem(state: AppState) -> Problem | None:
+    """Return that the source of other formats is gone; None if it is not."""
+    exported = state.shown_run.exported
+    if exported is None or exported.format not in FOR_TRANSFORMERS:
+        return None
+    missing = state.missing.get(exported.folder)
+    return missing and replace(missing, kind=Kind.SAVE_SOURCE_MISSING)
 
 
 def save_problem(state: AppState) -> Problem | None:

@@ -131,7 +131,8 @@ class SaveSection(QWidget):
             part.setEnabled(not request.is_open)
         # Looks at the disk, so not at every step of a run.
         problem = None if state.is_busy else checks.save_problem(state)
-        show_text(self._problem, sentence(problem) or problem_of(request, state.notice))
+        found = sentence(checks.save_source_problem(state) or problem)
+        show_text(self._problem, found or problem_of(request, state.notice))
         mark_invalid(self._folder, bool(problem))
         show_text(self._note, ended_note(request, tr("Saving")))
         original = run.model.file_bytes if run.model is not None else 0

@@ -564,6 +564,20 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     assert usable() == before
 
 
+def test_missing_source_of_other_formats_is_named_in_the_section(page, tmp_path):
+    session, run = page.session, finished()
+    result = msgspec.structs.replace(run.exported, folder=str(tmp_path / "export"))
+    changes = {"run": replace(run, exported=result), "engine": Engine.READY}
+    session.store.set(replace(session.state, **changes))
+    page.show_state(session.state, 100.0)
+    click(page, "run_save_link")
+    session.draft.recheck()
+    page.show_state(session.state, 100.0)
+    obstacle = save_obstacle(session.state)
+    assert obstacle.kind is Kind.SAVE_SOURCE_MISSING
+    assert shown(page, "save_problem") == sentence(obstacle)
+
+
 @pytest.mark.parametrize("can_go_on", [True, False])
 def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
     failed = with_events(RUNNING, 30.0, Failed("The disk is full.", "Free some space."))
