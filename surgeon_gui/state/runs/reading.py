@@ -96,6 +96,7 @@ class RunRecord:
     saved_bytes: int = 0  # size of the state to resume from; 0: there is none
     checkpoint_bytes: int = 0  # size of the source of other formats; 0: there is none
     export_bytes: int = 0  # size of the exports in its folder
+    is_export_gone: bool = False  # its folder had the file, and holds no export now
     bytes: int = 0  # size of its whole folder
     is_detached: bool = False  # the last process was one of its own
     stamp: _Stamp = ()  # stamp of the files read
@@ -161,6 +162,7 @@ def read_record(folder: Path) -> RunRecord:
         if record.outcome is RunOutcome.RUNNING:
             problem = _elsewhere(run)
         record = replace(record, problem=problem)
+    is_inside = record.config is not None and not record.config.export.folder
     return replace(
         record,
         name=read_name(folder),
@@ -169,6 +171,7 @@ def read_record(folder: Path) -> RunRecord:
         saved_bytes=run.saved_state.size if run.saved_state.exists else 0,
         checkpoint_bytes=size_of_folder(run.checkpoint_path),
         export_bytes=sum(map(size_of_folder, run.exports)),
+        is_export_gone=is_inside and record.file_bytes > 0 and not run.exports,
         bytes=size_of_folder(folder),
         is_detached=run.output_path.is_file(),
         stamp=stamp,

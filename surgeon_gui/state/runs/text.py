@@ -117,7 +117,7 @@ def verdict(record: RunRecord, percent: int = 0) -> str:
 
 
 def when(record: RunRecord, now: datetime) -> str:
-    """Return the size where the title lacks it, the day, the time and an early end."""
+    """Return the size where the title lacks it, the time, and what is special."""
     parts = [day(record, now)]
     if record.name and record.file_bytes:
         parts.insert(0, numbers.size(record.file_bytes))
@@ -125,6 +125,8 @@ def when(record: RunRecord, now: datetime) -> str:
         parts.append(numbers.duration(record.seconds))
     if record.outcome is RunOutcome.STOPPED and record.verdict is not None:
         parts.append(tr("stopped early"))
+    if record.is_export_gone:
+        parts.append(tr("no exports left"))
     return ", ".join(parts)
 
 

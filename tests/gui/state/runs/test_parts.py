@@ -1,6 +1,7 @@
 """Notes, tags and sizes of a run, and the deletion of its parts."""
 
 import shutil
+from datetime import datetime
 
 import pytest
 
@@ -97,6 +98,16 @@ def test_one_part_is_deleted_and_the_rest_is_kept(marked, part):
         assert part_bytes(after, other) == expected
     assert after.outcome is before.outcome
     assert after.perplexity_after == before.perplexity_after
+
+
+def test_run_without_its_exports_says_so(marked):
+    def texts():
+        record = read_record(marked)
+        return run_text.when(record, datetime.fromtimestamp(record.began))
+
+    before = texts()
+    assert delete_part(marked, RunPart.EXPORT) == ""
+    assert texts() == f"{before}, no exports left"
 
 
 def test_question_has_the_folders_and_the_size(folder):
