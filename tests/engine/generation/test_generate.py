@@ -389,13 +389,19 @@ def test_run_folder_is_replaced_by_its_export(playground, quick_runs, tmp_path):
     assert model_of("demo") == "demo"
 
 
-def test_gguf_file_of_a_run_comes_before_its_checkpoint(quick_runs, tmp_path):
+def test_gguf_file_of_a_run_comes_before_its_checkpoint(
+    playground, quick_runs, tmp_path
+):
     export = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
     run = tmp_path / "run"
     config = job(tmp_path, structure=Structure.NEURONS, export=export)
     config = dataclasses.replace(config, model=ModelConfig(DEMO))
     Recorder().run(config, run)
     assert model_of(str(run)) == str(run / "export")
+    GenerationRecorder().generate(playground, DEMO, run)
+    assert WorkerClient.opened[1].calls[0][1][0].source == str(run / "export")
+    (run / "export" / "model.gguf").write_bytes(b"unreadable")
+    assert model_of(str(run)) == str(run / "checkpoint")
     shutil.rmtree(run / "export")
     assert model_of(str(run)) == str(run / "checkpoint")
     shutil.rmtree(run / "checkpoint")
