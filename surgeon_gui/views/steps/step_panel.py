@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from PySide6.QtCore import (
     QEvent,
@@ -20,6 +21,7 @@ from PySide6.QtGui import (
     QColor,
     QFocusEvent,
     QFontMetrics,
+    QKeyEvent,
     QPainter,
     QPaintEvent,
     QPen,
@@ -28,7 +30,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
-    QButtonGroup,
     QSizePolicy,
     QWidget,
 )
@@ -74,12 +75,10 @@ class StepPanel(PageArea):
         self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(MAX_WIDTH)
         self._cards: dict[Step, StepCard] = {}
-        self._headers = QButtonGroup(self)
-        self._headers.setExclusive(False)  # none may be open, too
-        self._headers.buttonToggled.connect(self._on_toggled)
         for number, (step, page) in enumerate(pages.items(), start=1):
             made = StepCard(number, f"step_{step.value}_header", page)
-            self._headers.addButton(made.header)
+            # A group of buttons would let Tab reach only one of them.
+            made.header.toggled.connect(partial(self._on_toggled, made))
             column.addWidget(made)
             self._cards[step] = made
         column.addStretch()
@@ -140,11 +139,10 @@ class StepPanel(PageArea):
     def _y_of(self, control: QWidget) -> int:
         return control.mapTo(self._content, QPoint()).y()
 
-    @Slot(QAbstractButton, bool)
-    def _on_toggled(self, header: QAbstractButton, is_open: bool) -> None:
+    def _on_toggled(self, card: StepCard, is_open: bool) -> None:
         if is_open:
-            for each in self._headers.buttons():
-                each.setChecked(each is header)
+            for each in self._cards.values():
+                each.header.setChecked(each is card)
             QTimer.singleShot(0, self, self._bring_open_page_into_view)
 
     @Slot()
@@ -190,6 +188,13 @@ class StepHeader(QAbstractButton):
         self.setAccessibleDescription(f"{_SPOKEN_MARK[view.mark]}: {view.summary}")
         self.setToolTip(plain_tip(view.summary))
         self.update()
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:  # as Space does
+            self.click()
+        else:
+            super().keyPressEvent(event)
 
     @override
     def sizeHint(self) -> QSize:

@@ -3,12 +3,14 @@
 import itertools
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QWidget
 
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from tests.helpers import window_audit
-from tests.helpers.windows import find, open_place, run_until
+from tests.helpers.windows import find, open_place, open_step, run_until
 
 
 @pytest.fixture
@@ -84,3 +86,15 @@ def test_focus_goes_on_after_the_disabled_widget_is_deleted(qtbot, window):
     window_audit.settle()
     window.focusNextChild()
     assert window.focusWidget() is not None
+
+
+def test_keys_reach_and_open_each_section_of_expert(qtbot, busy_window):
+    search = find(busy_window, "expert_search_edit")
+    headers = [find(busy_window, f"step_{step.value}_header") for step in Step]
+    open_step(busy_window, Step.TARGET)  # the one used last
+    assert set(headers) <= set(tab_order(busy_window, search))
+    for header in headers:
+        header.setChecked(False)
+        header.setFocus()
+        qtbot.keyClick(header, Qt.Key.Key_Return)
+        assert [each for each in headers if each.isChecked()] == [header]
