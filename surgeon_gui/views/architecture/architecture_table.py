@@ -37,6 +37,7 @@ class ArchitectureTable(QStandardItemModel):
     def __init__(self) -> None:
         super().__init__()
         self._shown = Architecture()
+        self.longest_texts: tuple[str, ...] = ()  # by column
         for column, (title, tip) in enumerate(_TITLES.items()):
             header = _cell(column)
             header.setText(title)
@@ -60,25 +61,14 @@ class ArchitectureTable(QStandardItemModel):
             self._show_texts(parent, block)
             for number, layer in enumerate(block.layers):
                 self._show_texts(self.index(number, 0, parent), layer)
+        parts: tuple[Block | Layer, ...] = (*architecture.blocks, *architecture.layers)
+        self.longest_texts = tuple(
+            max(map(to_text, parts), key=len, default="") for to_text in _TEXTS
+        )
 
     def _show_texts(self, index: QModelIndex, part: Block | Layer) -> None:
         for column, to_text in enumerate(_TEXTS):
             self.setData(index.siblingAtColumn(column), to_text(part))
-
-    def longest_texts(self) -> dict[int, str]:
-        """Return the longest text of each column whose texts grow with pruning."""
-        layers = self._shown.layers
-        shapes = [
-            f"{x.before.rows}{_TIMES}{x.before.columns}"
-            for x in layers
-            if not x.is_experts
-        ]
-        groups = [str(x.groups.of) for x in layers if x.groups is not None]
-        return {
-            column: f"{longest} {_ARROW} {longest}"
-            for column, texts in ((1, shapes), (2, groups))
-            if (longest := max(texts, key=len, default=""))
-        }
 
     def part(self, index: QModelIndex) -> Block | Layer | None:
         """Return the block or layer at an index."""

@@ -73,7 +73,7 @@ class ArchitectureView(QWidget):
         self.setObjectName("architecture_view")
         self.controller = controller
         self._shown_limit: object = None  # the layer and the limit in the box
-        self._fitted: object = None  # the contents that the columns were fitted to
+        self._fitted: object = None  # the texts that the columns were fitted to
         self._source = ChoiceBox("architecture_source_combo", min_length=24)
         self._source.currentIndexChanged.connect(self._on_source_chosen)
         self._table = ArchitectureTable()
@@ -116,9 +116,8 @@ class ArchitectureView(QWidget):
         self._table.show_architecture(controller.architecture)
         if was_empty and self._table.rowCount():
             self._open_first()
-        fitted = (controller.source, self._table.longest_texts())
-        if self._fitted != fitted:
-            self._fitted = fitted
+        if self._fitted != self._table.longest_texts:
+            self._fitted = self._table.longest_texts
             self._fit_columns()
         self._picture.show_blocks(controller.architecture.blocks, controller.selected)
         self._show_layer()
@@ -176,14 +175,12 @@ class ArchitectureView(QWidget):
             self._tree.expand(self._table.index(row, 0))
 
     def _fit_columns(self) -> None:
-        """Make the columns wide enough for any target."""
-        for column in range(self._table.columnCount()):
-            self._tree.resizeColumnToContents(column)
-        metrics = self._tree.fontMetrics()
-        for column, text in self._table.longest_texts().items():
-            needed = metrics.horizontalAdvance(text) + _CELL_PADDING
-            if self._tree.columnWidth(column) < needed:
-                self._tree.setColumnWidth(column, needed)
+        """Make the columns as wide as their texts, also those of closed blocks."""
+        for column, text in enumerate(self._table.longest_texts):
+            needed = self._tree.fontMetrics().horizontalAdvance(text) + _CELL_PADDING
+            needed += 0 if column else 2 * _INDENT
+            title = self._tree.header().sectionSizeHint(column)
+            self._tree.setColumnWidth(column, max(needed, title))
 
     @Slot()
     def _on_source_chosen(self) -> None:

@@ -11,7 +11,12 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QMenu, QPushButton, QTr
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.controllers.architecture import ArchitectureController
-from surgeon_gui.state.architecture.state import Source, original_architecture
+from surgeon_gui.state.architecture.state import (
+    Architecture,
+    LayerShape,
+    Source,
+    original_architecture,
+)
 from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import Status, requested
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
@@ -335,3 +340,20 @@ def check_saved_pictures(window, tmp_path):
     assert [row["layer"] for row in rows] == [layer.name for layer in layers]
     kept = [layer.weights - layer.removed for layer in layers]
     assert [int(row["weights after"]) for row in rows] == kept
+
+
+def test_columns_have_room_for_the_layers_of_closed_blocks(make_open):
+    window = make_open(diagnosed=False)
+    tree = find(window, "architecture_tree", QTreeView)
+    view, controller = find(window, "architecture_view"), controller_of(window)
+    first = controller.architecture
+    layer = replace(first.layers[0], before=LayerShape(1, 1))
+    smaller = replace(first.blocks[0], layers=(layer,))
+    for shown_now in (Architecture(blocks=(smaller,)), first):
+        controller.architecture = shown_now
+        tree.collapseAll()
+        view.redraw()
+    assert not tree.isExpanded(tree.model().index(0, 0))
+    tree.expandAll()
+    for column in range(tree.model().columnCount()):
+        assert tree.columnWidth(column) >= tree.sizeHintForColumn(column), column
