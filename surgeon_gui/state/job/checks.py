@@ -38,7 +38,14 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.state.sources.reading import reading_obstacle
 from surgeon_gui.state.sources.text import facts_problem
-from surgeon_gui.text.problems import Kind, Problem, Problems, Step, of_error
+from surgeon_gui.text.problems import (
+    Kind,
+    Problem,
+    Problems,
+    Step,
+    of_error,
+    sentence,
+)
 
 _BUSY = {
     RequestKind.SAVE: Kind.SAVING,
@@ -209,6 +216,12 @@ def judge_obstacle(state: AppState) -> Problem | None:
     original = () if config is None else (config.model.source,)
     sources = (*original, *measured_models(state.shown_run))
     return _result_obstacle(state) or first_missing(state, *sources)
+
+
+def untold(obstacle: Problem | None) -> str:
+    """Return an obstacle as text; empty for a missing file, which the head shows."""
+    is_told = obstacle is not None and obstacle.kind is Kind.FILE_MISSING
+    return "" if is_told else sentence(obstacle)
 
 
 def missing_in_view(state: AppState) -> dict[str, Problem]:

@@ -22,18 +22,20 @@ from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     bold,
     button,
+    eliding_label,
+    enable_unless,
     explained,
     heading,
     line_label,
     mark,
-    text_label,
+    show_elided,
 )
 from surgeon_gui.widgets.layouts import STRETCH, CardRow, in_row, vertical
 from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import show_tip
 
 _NARROW = 640  # pixels, below which the bars are below each other
-_TAKES = tr("1 min or more").replace(" ", "\N{NO-BREAK SPACE}")
+_TAKES = tr("1 min or more")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -118,7 +120,9 @@ class SpeedCard(QFrame):
         self.setProperty("card", "true")
         self._figures = FigureRow("speed")
         self._measure = button("measure_button", session.measure)
-        self._note = text_label(quiet=True, name="measure_note")
+        self._note = eliding_label("measure_note", quiet=True)
+        needed = self._note.fontMetrics().horizontalAdvance(_TAKES)
+        self._note.setMinimumWidth(needed)
         cancel = partial(session.store.cancel_request, RequestKind.MEASUREMENT)
         self._progress = TaskProgress("measure", cancel, self._measure)
         self._invitation = QWidget()
@@ -146,10 +150,12 @@ class SpeedCard(QFrame):
             self._figures.warn(is_worse=before.is_file_slower)
             self._pages.setCurrentWidget(self._figures)
         else:
-            obstacle = sentence(checks.measure_obstacle(state))
-            self._measure.setHidden(bool(obstacle))
+            obstacle = checks.measure_obstacle(state)
+            reason = checks.untold(obstacle)
+            self._measure.setHidden(bool(reason))
+            enable_unless(self._measure, sentence(obstacle))
             ended = problem_of(request, state.notice) or ended_note(
                 request, tr("Measurement")
             )
-            self._note.setText(obstacle or ended or _TAKES)
+            show_elided(self._note, reason or ended or _TAKES)
             self._pages.setCurrentWidget(self._invitation)

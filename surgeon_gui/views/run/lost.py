@@ -112,16 +112,16 @@ class LossView(CardRow):
     def _offer_judging(self, state: AppState, run: RunState) -> None:
         """Show the buttons with the time that it takes, or the progress."""
         request = state.request_of_run(RequestKind.JUDGMENT)
-        obstacle = sentence(checks.judge_obstacle(state))
+        obstacle = checks.judge_obstacle(state)
         self._progress.show_request(request)
         self._judge.setHidden(request.is_open or run.judgment is not None)
         for each in (self._prompts, self._time):
             each.setHidden(request.is_open)
         for made in (self._judge, self._prompts):
-            enable_unless(made, obstacle)
+            enable_unless(made, sentence(obstacle))
         about = judging_time(run, state.machine)
         ended = problem_of(request, state.notice) or ended_note(request, tr("Judging"))
-        self._time.setText(obstacle or ended or about)
+        self._time.setText(checks.untold(obstacle) or ended or about)
 
     @Slot()
     def _on_prompts_clicked(self) -> None:

@@ -358,6 +358,30 @@ def test_result_is_not_judged_or_measured_without_its_original(page, tmp_path):
         assert str(tmp_path / "gone") in shown(page, name)
 
 
+def test_deleted_file_is_named_once_beside_cards_of_the_usual_height(page, tmp_path):
+    page.window().resize(800, 700)
+    folder = tmp_path / "a folder with a long name" / "export"
+    folder.mkdir(parents=True)
+    run = finished()
+    exported = msgspec.structs.replace(run.exported, folder=str(folder))
+    show(page, replace(run, exported=exported))
+    cards = find(page, "outcome_bars")
+    settle()
+    height = cards.height()
+    folder.rmdir()
+    page.session.draft.recheck()  # as when the window is activated
+    page.show_state(page.session.state, 100.0)
+    settle()
+    assert cards.height() == height
+    assert "deleted" in find(page, "run_file_button").text()
+    for name in ("judge", "measure"):
+        assert "deleted" in find(page, f"{name}_button").toolTip()
+        assert "deleted" not in shown(page, f"{name}_note")
+    show(page, finished(file_format=Format.GGUF))  # a long reason
+    settle()
+    assert cards.height() == height
+
+
 @pytest.mark.parametrize(
     ("starter", "results", "after"),
     [
