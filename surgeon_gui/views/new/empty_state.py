@@ -19,11 +19,13 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.sources.resolver import model_problem, resolve_model
 from surgeon_gui.state.sources.samples import SMOLLM2
 from surgeon_gui.state.sources.text import sample_label, sample_obstacle
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.pages import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.problems import Kind, sentence
 from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.widgets.controls import (
     AnyWidget,
@@ -31,6 +33,8 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     heading,
+    problem_label,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_column, in_row
@@ -39,6 +43,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 _TITLE_SCALE = 1.5
 _MIN_WIDTH, _WIDTH = 440, 620
 _BUTTON_HEIGHT = 34
+_REFUSED = (Kind.MODEL_MISSING, Kind.NO_HUB_NAME)  # a name may still be downloaded
 
 
 class EmptyState(QWidget):
@@ -53,6 +58,8 @@ class EmptyState(QWidget):
         self._hub.setPlaceholderText(tr("or a model name on the Hugging Face Hub"))
         self._hub.setAcceptDrops(False)
         self._hub.returnPressed.connect(self._on_hub_entered)
+        self._problem = problem_label("empty_hub_problem")
+        self._hub.textEdited.connect(self._problem.hide)
         self._recent_title = _centered(tr("Recent models"))
         self._recent = [
             button(f"empty_recent_button_{number + 1}", partial(self._choose, number))
@@ -80,6 +87,7 @@ class EmptyState(QWidget):
 
     def show_computer(self, computer: str) -> None:
         """Show where the files of a model must be; "" is this computer."""
+        self._computer = computer
         kinds = tr("A folder with config.json and safetensors files, or a .gguf file.")
         if computer:
             self._title.setText(tr("Choose a language model"))
@@ -127,8 +135,13 @@ class EmptyState(QWidget):
 
     @Slot()
     def _on_hub_entered(self) -> None:
-        if self._hub.text().strip():
-            self._model.choose(self._hub.text())
+        typed = self._hub.text().strip()
+        problem = None if self._computer else model_problem(resolve_model(typed))
+        if typed and problem is not None and problem.kind in _REFUSED:
+            show_text(self._problem, sentence(problem))
+        elif typed:
+            self._problem.hide()
+            self._model.choose(typed)
 
     def _choose(self, number: int, _: bool = False) -> None:
         self._model.choose(self._recent_sources[number])
@@ -146,7 +159,7 @@ class EmptyState(QWidget):
         look_up = _tall(button("empty_hub_button", self._on_hub_entered))
         hub_row = in_row((_tall(self._hub), 1), look_up)
         add_parts(content, self._title, self._explanation)
-        add_parts(content, _centered_row(*made), hub_row)
+        add_parts(content, _centered_row(*made), hub_row, self._problem)
 
     def _add_samples(self, content: QVBoxLayout) -> None:
         use_demo = self._actions["use_demo_action"].trigger

@@ -41,6 +41,20 @@ def progress_of(window):
     return window.session.state.download
 
 
+def test_wrong_path_keeps_the_first_screen_with_what_was_typed(qtbot, window, tmp_path):
+    missing = str(tmp_path / "model.gguf")
+    look_up(window, missing)
+    assert not window.session.state.model_is_chosen
+    assert missing in shown(window, "empty_hub_problem")
+    edit = find(window, "empty_hub_edit")
+    assert edit.isVisible() and edit.text() == missing
+    qtbot.keyClicks(edit, "x")
+    assert shown(window, "empty_hub_problem") == ""
+    look_up(window, missing)
+    look_up(window)  # a name on the Hub
+    assert window.session.state.config.model.source == SOURCE
+
+
 # downloads
 
 
