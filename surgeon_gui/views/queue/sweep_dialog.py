@@ -27,9 +27,16 @@ from surgeon_gui.widgets.controls import (
     warning_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog
-from surgeon_gui.widgets.layouts import answer_row, in_grid, vertical
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    answer_row,
+    in_grid,
+    scrolling,
+    vertical,
+)
 
 _WIDTH = 660
+_LINES = 7  # of what is found, beside a few more
 _CHECK_DELAY_MS = 300  # after the last key
 
 
@@ -91,11 +98,15 @@ class SweepDialog(Dialog):
         column.addWidget(self._unit_note)
         column.addWidget(heading(tr("Methods")))
         column.addLayout(methods)
-        for label in (self._forecast, self._summary, self._warning, self._problem):
-            column.addWidget(label)
-        column.addStretch()
+        found = QWidget()
+        labels = (self._forecast, self._summary, self._warning, self._problem)
+        vertical(found, *labels, STRETCH)
+        area = scrolling(found)  # else the dialog would grow, and its buttons move
+        area.setMinimumHeight(0)
+        column.addWidget(area, 1)
         column.addLayout(answer_row(self._cancel, self._add))
-        self.resize(_WIDTH, self.sizeHint().height())
+        room = _LINES * self.fontMetrics().lineSpacing()
+        self.resize(_WIDTH, self.minimumSizeHint().height() + room)
         self._add.setDefault(True)
 
     @Slot()

@@ -200,6 +200,23 @@ def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window, monkeypatch):
     assert len(sizes) == 4 and set(sizes) == {Target.FILE_SIZE}
 
 
+def test_buttons_of_a_sweep_keep_their_places(qtbot, window):
+    load_and_wait(qtbot, window)
+    dialog = open_sweep(window)
+    edit, add_button = (
+        find(dialog, f"sweep_{x}") for x in ("values_edit", "add_button")
+    )
+    settle()
+    before = (dialog.height(), add_button.y())
+    for typed in ("banana " * 60, "10", "10, 20, 30, 40, 50, 60, 70, 80, 90", "0"):
+        edit.clear()
+        qtbot.keyClicks(edit, typed)
+        qtbot.keyClick(edit, Qt.Key.Key_Space)
+        wait_until(qtbot, lambda: not dialog._timer.isActive())
+        settle()
+        assert (dialog.height(), add_button.y()) == before, typed
+
+
 def test_problem_of_a_sweep_disables_add(qtbot, window):
     load_and_wait(qtbot, window)
     dialog = open_sweep(window)
