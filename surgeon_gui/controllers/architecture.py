@@ -38,6 +38,7 @@ class ArchitectureController(QObject):
         self._of_run = False  # else the model of the draft is shown
         self._diagnosis = diagnosis
         self._session = diagnosis.session
+        self._shown = ""  # source of the model shown
         self._preferred: Source | None = None  # None: the first of `sources`
         self.selected = ""  # name of a layer
         self._selected_block: int | None = None  # None: the block of the selected layer
@@ -187,6 +188,11 @@ class ArchitectureController(QObject):
 
     @Slot()
     def _on_changed(self) -> None:
+        state = self._session.state
+        config = state.shown_run.config if self._of_run else state.config
+        shown = config.model.source if config is not None else ""
+        if shown != self._shown:  # a layer of another model may have the same name
+            self._shown, self.selected, self._selected_block = shown, "", None
         self.architecture = self._current()
         self.changed.emit()
 

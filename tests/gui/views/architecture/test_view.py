@@ -357,3 +357,18 @@ def test_columns_have_room_for_the_layers_of_closed_blocks(make_open):
     tree.expandAll()
     for column in range(tree.model().columnCount()):
         assert tree.columnWidth(column) >= tree.sizeHintForColumn(column), column
+
+
+def test_selection_ends_with_another_model(make_open):
+    window = make_open(diagnosed=False)
+    choose_layer(window, DOWN)
+    other = replace(QUICK, model=replace(QUICK.model, source="another"))
+    run = requested("", other, "folder", 0.0)
+    controller = controller_of(window)
+    store = window.session.store
+    store.state = replace(store.state, run=replace(run, model=model_summary()))
+    controller.show_run(False)
+    assert controller.layer is not None
+    controller.show_run(True)
+    assert controller.architecture.layer(DOWN) is not None
+    assert controller.layer is None
