@@ -124,6 +124,11 @@ class RunsController(QObject):
         if record is not None and record.config is not None:
             self._session.use_job(record.config)
 
+    @property
+    def in_view(self) -> str:
+        """Folder of the run whose page is shown; empty if there is none."""
+        return self._session.state.shown_run.folder
+
     def reopen(self, folder: str) -> None:
         """Open a run with all its charts."""
         if self._is_in_progress(folder):

@@ -96,6 +96,8 @@ class RunsHome(QWidget):
     @override
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        if self._selected is None:  # else the grid would select the first run
+            self._grid.setCurrentIndex(self._cards.index_of(self._runs.in_view))
         self._grid.setFocus()
         self._runs.refresh()
 

@@ -1,9 +1,10 @@
 """The page of runs: cards, filter, details, names, ticks and questions."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QModelIndex, QPoint, Qt
 from PySide6.QtGui import QAction, QFont, QFontMetrics
 from PySide6.QtWidgets import QComboBox, QLineEdit, QMessageBox, QWidget
 
@@ -271,6 +272,18 @@ def test_selection_and_place_stay_while_runs_come_and_go(qtbot, home, tmp_path):
     wait_until(qtbot, lambda: folders() == ["b", "a", "w"])
     assert "40" in grid_of(home).currentIndex().data()
     wait_until(qtbot, lambda: bar.value() == before)  # once the cards are laid out
+
+
+def test_run_that_was_opened_from_elsewhere_is_selected(home, session):
+    home.hide()
+    grid_of(home).setCurrentIndex(QModelIndex())
+    record = home.runs.state.records[1]
+    session.store.state = replace(
+        session.state, run=replace(session.state.run, folder=record.folder)
+    )
+    home.show()
+    assert home.runs.in_view == record.folder
+    assert grid_of(home).currentIndex().row() == 1
 
 
 def test_details_come_when_asked_for_and_tell_the_share_of_parameters(home):
