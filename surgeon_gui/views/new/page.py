@@ -8,7 +8,7 @@ from functools import partial
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QSplitter, QWidget
+from PySide6.QtWidgets import QBoxLayout, QGridLayout, QSplitter, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.purposes import Purpose
@@ -105,6 +105,7 @@ class NewPage(QWidget):
         self._curve = SizeCurve()
         self._curve.moved.connect(self._on_curve_moved)
         self._basis = eliding_label("forecast_basis", quiet=True)
+        self._basis.setWordWrap(True)
         self._measure = button("diagnose_button", diagnosis.diagnose)
         cancel = partial(session.store.cancel_request, RequestKind.DIAGNOSIS)
         self._progress = TaskProgress("diagnose", cancel, self._measure)
@@ -199,6 +200,7 @@ class NewPage(QWidget):
             self._place = place
             self._grid.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
             stack(self._line, is_stacked=is_small)
+            self._show_plan(self._session.state)
             line = self._warning.fontMetrics().lineSpacing()
             title = self._title.fontMetrics().lineSpacing()
             rows = [title, 2 * line + GAP] if is_small else [line + GAP]
@@ -296,8 +298,9 @@ class NewPage(QWidget):
         problem = sentence(self._obstacle) if is_told else ""
         title = line.title if line is not None else ""
         show_text(self._title, title)
-        # What keeps the run from starting is not cut; without a title there is room.
-        self._warning.setWordWrap(bool(problem) or not title)
+        # What keeps the run from starting is not cut; elsewhere if there is room.
+        is_stacked = self._line.direction() is QBoxLayout.Direction.TopToBottom
+        self._warning.setWordWrap(bool(problem) or not title or is_stacked)
         self._show_warning(problem or (line.warning if line is not None else ""))
         details = line.details if line is not None and not problem else ""
         self._details.setText(details)

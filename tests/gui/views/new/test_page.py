@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Engine, with_request, without_requests
+from surgeon_gui.state.job import headline
 from surgeon_gui.state.job.changes import changes, without_changes
 from surgeon_gui.state.job.purposes import purpose_of, with_languages
 from surgeon_gui.state.request import Request, RequestKind
@@ -526,6 +527,27 @@ def test_plan_beside_the_open_drawer_is_readable(place):
     for chip in place.findChildren(QPushButton):
         if chip.isVisible() and chip.property("chip"):
             assert chip.width() >= chip.sizeHint().width()
+
+
+def test_texts_beside_the_open_drawer_are_wrapped_and_not_cut(place, monkeypatch):
+    usual = headline.headline
+
+    def with_long_warning(*args):
+        return replace(usual(*args), warning="8 bits alone is as small and closer " * 3)
+
+    monkeypatch.setattr(headline, "headline", with_long_warning)
+    place.resize(924, 700)  # in a window of 1100 pixels
+    settle()
+    place.open_expert(Step.EXPORT)
+    settle()
+    place.resize(924, 700)
+    place.session.store.set(replace(place.session.state, notice=None))
+    settle()
+    for name in ("plan_warning", "forecast_basis"):
+        label = find(place, name, QLabel)
+        metrics = label.fontMetrics()
+        lines = label.height() // metrics.lineSpacing()
+        assert metrics.horizontalAdvance(label.text()) < lines * label.width(), name
 
 
 # where the file goes
