@@ -165,8 +165,8 @@ class StreamingDetokenizer:
         return self._pending_text() if self._decoded < len(self._tokens) else ""
 
     def _pending_text(self) -> str:
-        known = _decode(self._tokenizer, self._tokens[self._context : self._decoded])
-        return _decode(self._tokenizer, self._tokens[self._context :])[len(known) :]
+        known = decoded(self._tokenizer, self._tokens[self._context : self._decoded])
+        return decoded(self._tokenizer, self._tokens[self._context :])[len(known) :]
 
 
 def token_text(
@@ -174,10 +174,10 @@ def token_text(
 ) -> str:
     """Return the text of `token` after the tokens `before`, incomplete or not."""
     context = list(before[-_CONTEXT:])
-    known = _decode(tokenizer, context)
-    return _decode(tokenizer, [*context, token])[len(known.rstrip(_UNFINISHED)) :]
+    known = decoded(tokenizer, context)
+    return decoded(tokenizer, [*context, token])[len(known.rstrip(_UNFINISHED)) :]
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+def decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     """Decode tokens, special ones included, without changing spaces."""
     return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))

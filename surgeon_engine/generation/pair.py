@@ -80,9 +80,12 @@ class Pair:
 
         If the pruned model has fewer tokens, it gets the tokens of its own tokenizer.
 
+        The pruned model's tokenizer may split a prompt in another way, as tokenizers of
+        GGUF files sometimes do, if its tokens are the same.
+
         Raises:
-            ModelError: The tokenizer of the pruned model gives other tokens, so that
-                predictions cannot be compared.
+            ModelError: The tokens of the pruned model are others, so that predictions
+                cannot be compared.
         """
 
         def encoded(child: ModelProcess, as_chat: bool) -> tuple[int, ...]:
@@ -91,7 +94,7 @@ class Pair:
         if self.has_fewer_tokens:
             return {x: encoded(child, as_chat) for x, child in self.children.items()}
         ours, theirs = (encoded(child, False) for child in self.children.values())
-        if ours != theirs:
+        if ours != theirs and not self._mean_the_same(ours, check):
             raise self._incomparable(
                 say(
                     "They split the prompt into different tokens ({ours:,} and "
@@ -103,6 +106,12 @@ class Pair:
         if as_chat:
             ours = encoded(self.children[Side.ORIGINAL], True)
         return dict.fromkeys(Side, ours)
+
+    def _mean_the_same(self, tokens: tuple[int, ...], check: Check) -> bool:
+        texts = {
+            x.call("decode", (tokens,), str, check) for x in self.children.values()
+        }
+        return len(texts) == 1
 
     def wait_until_idle(self) -> bool:
         """Return whether both processes became idle after an abandoned request."""

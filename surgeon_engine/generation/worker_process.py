@@ -22,6 +22,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.evaluation.fidelity import divergences
 from surgeon_engine.generation.generated_text import (
     GeneratedText,
+    decoded,
     encode_prompt,
     token_text,
 )
@@ -82,6 +83,10 @@ class GenerationWorker:
             ConfigError: It is empty, or there is no template for chats.
         """
         return encode_prompt(self._tokenizer, prompt, as_chat=as_chat)
+
+    def decode(self, tokens: tuple[int, ...]) -> str:
+        """Return the text of tokens."""
+        return decoded(self._tokenizer, tokens)
 
     def begin(
         self, tokens: tuple[int, ...], settings: GenerationSettings

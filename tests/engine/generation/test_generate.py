@@ -31,6 +31,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.generation import generated_text, pair, prompt_logits
 from surgeon_engine.generation.generate import Playground, model_of
+from surgeon_engine.model.source import locate
 from surgeon_engine.runtime import devices
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
@@ -269,6 +270,17 @@ def test_model_with_fewer_tokens_writes_by_its_own(playground, tmp_path):
     written = model.generate(inputs, max_new_tokens=8, do_sample=False)[0]
     expected = tokenizer.decode(written[inputs.shape[1] :])
     assert recorder.text(Side.PRUNED).strip() == expected.strip()
+
+
+def test_tokenizer_may_split_the_prompt_in_another_way(playground, tmp_path):
+    other = ending_with(locate(DEMO).folder, tmp_path / "other", 0)
+    path = other / "tokenizer.json"
+    settings = json.loads(path.read_text())
+    settings["model"]["merges"] = []
+    path.write_text(json.dumps(settings))
+    GenerationRecorder().generate(playground, DEMO, other)
+    ours, theirs = (dict(client.calls)["begin"][0] for client in WorkerClient.opened)
+    assert ours == theirs
 
 
 @pytest.mark.slow
