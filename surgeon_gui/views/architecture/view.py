@@ -43,7 +43,7 @@ _SOURCES = {
 _EXPANDED_BLOCKS = 3  # models with at most so many blocks are fully expanded
 _SIDE = 272  # pixels; width of the picture and the explanations
 _INDENT = 14
-_CELL_PADDING = 14  # pixels beside the text of a cell
+_CELL_PADDING = 20  # pixels beside the text of a cell
 _HALF = 0.5
 
 
