@@ -8,6 +8,7 @@ unless they have different tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
@@ -126,12 +127,17 @@ def model_of(source: str) -> str:
     if file is None or str(file) == made:
         return made
     try:
-        inspect_model(ModelConfig(str(file)))
+        _check_readable(str(file), stamps_of(locate(str(file))))
     except ModelError:
         if report.checkpoint and not Path(made).is_dir():
             raise
         return made
     return str(file)
+
+
+@lru_cache(maxsize=8)  # it takes seconds, and each text asks for it
+def _check_readable(file: str, _stamps: tuple[FileStamp, ...]) -> None:
+    inspect_model(ModelConfig(file))
 
 
 def _generate(

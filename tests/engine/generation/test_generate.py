@@ -29,8 +29,9 @@ from surgeon_engine.base.errors import (
     ModelError,
     RunCancelled,
 )
-from surgeon_engine.generation import generated_text, pair, prompt_logits
+from surgeon_engine.generation import generate, generated_text, pair, prompt_logits
 from surgeon_engine.generation.generate import Playground, model_of
+from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime import devices
 from tests.helpers.generation import GenerationRecorder, WorkerClient
@@ -402,8 +403,15 @@ def test_run_folder_is_replaced_by_its_export(playground, quick_runs, tmp_path):
 
 
 def test_gguf_file_of_a_run_comes_before_its_checkpoint(
-    playground, quick_runs, tmp_path
+    playground, quick_runs, tmp_path, monkeypatch
 ):
+    looked = []
+
+    def inspect(config):
+        looked.append(config.source)
+        return inspect_model(config)
+
+    monkeypatch.setattr(generate, "inspect_model", inspect)
     export = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
     run = tmp_path / "run"
     config = job(tmp_path, structure=Structure.NEURONS, export=export)
@@ -412,6 +420,7 @@ def test_gguf_file_of_a_run_comes_before_its_checkpoint(
     assert model_of(str(run)) == str(run / "export")
     GenerationRecorder().generate(playground, DEMO, run)
     assert WorkerClient.opened[1].calls[0][1][0].source == str(run / "export")
+    assert looked == [str(run / "export")]  # once, as it takes seconds
     (run / "export" / "model.gguf").write_bytes(b"unreadable")
     assert model_of(str(run)) == str(run / "checkpoint")
     shutil.rmtree(run / "export")
