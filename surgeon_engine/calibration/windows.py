@@ -397,9 +397,9 @@ class _Reader:
         assert tokenizer is not None  # `check_tokenizer` has seen to it
         end, k = tokenizer.eos_token_id, len(self._beginning)
         tokens: list[int] = []
-        for document in documents:
-            ids = self._ids_of(document, tokenizer)
-            self._count(short_documents=len(ids) < self._text_length)
+        split = [self._ids_of(document, tokenizer) for document in documents]
+        self._count(short_documents=sum(len(x) < self._text_length for x in split))
+        for document, ids in zip(documents, split, strict=True):
             if are_chats and ids[:k] == self._beginning:
                 ids = ids[k:]  # the window has it already
             tokens += ids
