@@ -132,10 +132,9 @@ class RunFolder:
     @property
     def exports(self) -> tuple[Path, ...]:
         """The folders of exports that are in the folder of the run."""
-        stems = ("transformers", *(each.value for each in Format))
-        ends = ("", *(f"-{each.value}" for each in FileDtype))  # its own number format
-        names = ("export", *(stem + end for stem in stems for end in ends))
-        paths = (*(self.path / name for name in names), self._unverified_path)
+        names = (export_name(x, dtype) for x in Format for dtype in FileDtype)
+        found = ("export", *names, self._unverified_path.name)
+        paths = (self.path / name for name in found)
         return tuple(path for path in paths if path.is_dir())
 
     def discard(self) -> None:
@@ -417,6 +416,12 @@ class RunFolder:
                 path=self.path,
                 reason=error,
             ) from error
+
+
+def export_name(file_format: Format, dtype: FileDtype) -> str:
+    """Return the name of the folder for a later export; each kind has its own."""
+    name = "transformers" if file_format is Format.AUTOMATIC else file_format.value
+    return name if dtype is FileDtype.SAME else f"{name}-{dtype.value}"
 
 
 def plain_name(model: str) -> str:

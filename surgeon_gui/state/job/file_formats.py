@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.run_folder import export_name
 from surgeon_engine.planning.file_form import SAME_SIZE
 from surgeon_engine.planning.formats import NO_MXFP4_EXPERTS
 from surgeon_gui.base.translation import tr
@@ -84,8 +85,4 @@ def default_folder(run_folder: PurePath, export: ExportConfig) -> PurePath:
 
     Its name has the number format that was chosen: each gets a folder of its own.
     """
-    is_open = export.format is Format.AUTOMATIC
-    name = "transformers" if is_open else export.format.value
-    if export.dtype is not FileDtype.SAME:
-        name = f"{name}-{export.dtype.value}"
-    return run_folder / name
+    return run_folder / export_name(export.format, export.dtype)

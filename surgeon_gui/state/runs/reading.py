@@ -163,6 +163,7 @@ def read_record(folder: Path) -> RunRecord:
             problem = _elsewhere(run)
         record = replace(record, problem=problem)
     is_inside = record.config is not None and not record.config.export.folder
+    exports = run.exports
     return replace(
         record,
         name=read_name(folder),
@@ -170,8 +171,8 @@ def read_record(folder: Path) -> RunRecord:
         tags=read_tags(folder),
         saved_bytes=run.saved_state.size if run.saved_state.exists else 0,
         checkpoint_bytes=size_of_folder(run.checkpoint_path),
-        export_bytes=sum(map(size_of_folder, run.exports)),
-        is_export_gone=is_inside and record.file_bytes > 0 and not run.exports,
+        export_bytes=sum(map(size_of_folder, exports)),
+        is_export_gone=is_inside and record.file_bytes > 0 and not exports,
         bytes=size_of_folder(folder),
         is_detached=run.output_path.is_file(),
         stamp=stamp,
