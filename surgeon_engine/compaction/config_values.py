@@ -7,17 +7,9 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from surgeon_engine.model.families import family_of
+
 _LENGTH = "original_max_position_embeddings"
-# Names in transformers 4 that differ from the names in `rope_parameters`.
-_NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
-_OWN_NAMES = {"gpt_neox": _NEOX, "gpt_neox_japanese": _NEOX}
-# The models of transformers 4 whose blocks with a sliding window have settings of their
-# own, and the name of their theta.
-_WINDOW_THETA = {
-    "gemma3_text": "rope_local_base_freq",
-    "gemma3n_text": "rope_local_base_freq",
-    "olmo3": "rope_theta",
-}
 
 
 def config_of(values: Mapping[str, Any]) -> PretrainedConfig:
@@ -50,11 +42,12 @@ def flat_rope(text: Mapping[str, Any]) -> dict[str, Any]:
     Programs that do not know `rope_parameters` would silently use defaults. The others
     read the same values from both.
     """
-    kind, full = text.get("model_type", ""), text.get("rope_parameters") or {}
-    found = {new: full.get(old) for old, new in _OWN_NAMES.get(kind, {}).items()}
-    if kind in _WINDOW_THETA:
+    family = family_of(text.get("model_type", ""))
+    full = text.get("rope_parameters") or {}
+    found = {new: full.get(old) for old, new in family.rope_names.items()}
+    if family.window_theta:
         windows, full = full["sliding_attention"], full["full_attention"]
-        found[_WINDOW_THETA[kind]] = windows["rope_theta"]
+        found[family.window_theta] = windows["rope_theta"]
     if "rope_theta" not in full:
         return {}
     names = ("rope_theta", "partial_rotary_factor")

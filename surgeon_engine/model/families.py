@@ -21,6 +21,7 @@ from surgeon_engine.model.rules import (
     written,
 )
 
+_NEOX_ROPE = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 _PHI = Family(
     attention=fused("o_proj", "qkv_proj"),
     mlp=fused("down_proj", "gate_up_proj", parts=GATED),  # fills up GGUF files
@@ -173,7 +174,8 @@ FAMILIES = {
             ),
         )
     ),
-    "gemma3_text": Family(gguf=(_GEMMA_3,)),
+    "gemma3_text": Family(gguf=(_GEMMA_3,), window_theta="rope_local_base_freq"),
+    "gemma3n_text": Family(window_theta="rope_local_base_freq"),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
     "glm4": Family(
         mlp=fused("down_proj", "gate_up_proj", parts=GATED),
@@ -225,6 +227,7 @@ FAMILIES = {
     ),
     "gpt_neox": Family(  # and Pythia
         attention=FUSED_BY_GROUP,
+        rope_names=_NEOX_ROPE,
         gguf=(
             Gguf(
                 "gptneox",
@@ -240,6 +243,7 @@ FAMILIES = {
     "gpt_neox_japanese": Family(
         attention=replace(FUSED_BY_GROUP, whole=("dense_bias",)),
         needs_attentions=True,  # their bias
+        rope_names=_NEOX_ROPE,
     ),
     "gptj": Family(mlp_width="n_inner"),
     "granite": written("granite", rotates_pairs=True, scales_by_factors=True),
@@ -283,7 +287,9 @@ FAMILIES = {
         assumes={"clip_qkv": None, "norm_topk_prob": False},
     ),
     "olmo2": Family(gguf=(_OLMO_2,)),
-    "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
+    "olmo3": Family(
+        gguf=(replace(_OLMO_2, has_windows=True),), window_theta="rope_theta"
+    ),
     "openai-gpt": Family(
         attention=fused("c_proj", "c_attn"),
         needs_attentions=True,  # a list
