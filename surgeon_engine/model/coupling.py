@@ -5,9 +5,9 @@ producers feed: an MLP neuron is one column of the down projection and its rows 
 and up; a KV group is the columns of the output projection that its query heads feed,
 with their rows of q, k and v. Removing a whole group leaves smaller dense matrices.
 
-The tables in `families.py` name the layers of a family; the model states its number of
-heads. This module turns both into indices of rows, or into a sentence on why groups
-cannot be removed.
+The tables in `known_layers.py` name the layers, those in `families.py` the layers of a
+family; the model states its number of heads. This module turns both into indices of
+rows, or into a sentence on why groups cannot be removed.
 """
 
 from __future__ import annotations
