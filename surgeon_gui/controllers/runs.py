@@ -205,6 +205,7 @@ class RunsController(QObject):
             message = tr("The files cannot be deleted: {reason}.")
             hint = tr("Check whether the run folder is writable.")
             self._report(message.format(reason=problem), hint)
+        self._session.draft.recheck()  # it may be of the run in view
         self.refresh()
 
     def _on_not_read(self) -> None:

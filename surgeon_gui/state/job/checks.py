@@ -163,6 +163,20 @@ def save_source_problem(state: AppState) -> Problem | None:
     return missing and replace(missing, kind=Kind.SAVE_SOURCE_MISSING)
 
 
+def source_of_formats(run: RunState) -> str:
+    """Return the model from which other formats are made; the folder without a file.
+
+    It is the file itself, a checkpoint beside it, or the original if that is whole.
+    """
+    if run.config is None or run.exported is None:
+        return run.folder
+    if run.exported.format in FOR_TRANSFORMERS:
+        return run.exported.folder
+    if run.config.writes_original:
+        return run.config.model.source
+    return str(RunFolder(Path(run.folder)).checkpoint_path)
+
+
 def save_problem(state: AppState) -> Problem | None:
     """Return the problem of the folder to save the result to; None if none."""
     run, destination = state.shown_run, Path(save_destination(state))
@@ -227,17 +241,21 @@ def untold(obstacle: Problem | None) -> str:
 def missing_in_view(state: AppState) -> dict[str, Problem]:
     """Look for the original, folder and files of the run in view; return what is gone.
 
+    The folder counts as gone if neither the file nor its source is left.
     Nothing is looked for during a run, or on another computer.
     """
     run = state.shown_run
     if run.config is None or run.status.is_busy or run.computer:
         return {}
-    source = run.config.model.source
-    found = {source: resolver.model_problem(source)}
+    found: dict[str, Problem | None] = {}
+    source, made = run.config.model.source, source_of_formats(run)
     places = {each.folder: bars.path_of(each) for each in bars.files(run)}
-    for folder, path in ({run.folder: run.folder} | places).items():
+    for name, path in ({run.folder: run.folder, made: made} | places).items():
         gone = Problem(Kind.FILE_MISSING, {"path": paths.with_tilde(path)})
-        found[folder] = None if paths.exists(path) else gone
+        found[name] = None if paths.exists(path) else gone
+    found[source] = resolver.model_problem(source)
+    if run.exported is not None and found[made]:
+        found[run.folder] = found[run.folder] or found[run.exported.folder]
     return {name: problem for name, problem in found.items() if problem is not None}
 
 

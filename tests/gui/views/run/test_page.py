@@ -1,5 +1,6 @@
 """The page of a run: its buttons, the verdict, and what is opened in place."""
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -548,7 +549,7 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     for each in (result, later):
         write_file_of(each)
     folder = tmp_path / "run"
-    folder.mkdir()
+    (folder / "checkpoint").mkdir(parents=True)
     run = replace(run, exported=result, saved=(later,), folder=str(folder))
     ready = EngineReady({LLAMA_PACKAGE: "1"}, "a processor")
     changes = {"run": run, "engine": Engine.READY, "ready": ready}
@@ -573,9 +574,9 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     shutil.rmtree(tmp_path / "export")
     after = usable()
     assert not {*actions, link, "run_lm_studio_button"}.intersection(after)
-    # What other programs read is compared by the run itself.
+    # What other programs read is compared by its checkpoint.
     assert ("run_try_button" in after) is (file_format is Format.GGUF)
-    folder.rmdir()
+    shutil.rmtree(folder)
     assert "run_try_button" not in usable()
     folder.mkdir()
     files = page.findChildren(QPushButton, link)
@@ -586,6 +587,22 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     for each in (result, later):
         write_file_of(each)
     assert usable() == before
+
+
+def test_run_can_be_tried_while_its_file_or_its_checkpoint_exists(page, tmp_path):
+    run = finished(file_format=Format.GGUF, folder=str(tmp_path))
+    result = msgspec.structs.replace(run.exported, folder=str(tmp_path / "export"))
+    show(page, run := replace(run, exported=result))
+    checkpoint = tmp_path / "checkpoint"
+    for has_file, has_checkpoint in itertools.product((False, True), repeat=2):
+        if has_file:
+            write_file_of(result)
+        if has_checkpoint:
+            checkpoint.mkdir()
+        page.session.store.set_checked(replace(page.session.state, run=run))
+        page.show_state(page.session.state, 100.0)
+        assert is_on(page, "run_try_button") is (has_file or has_checkpoint)
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def test_missing_source_of_other_formats_is_named_in_the_section(page, tmp_path):

@@ -386,6 +386,10 @@ def test_export_is_deleted_after_a_question_with_its_size(qtbot, home, tmp_path)
     made.rename(export)  # the list may be read meanwhile
     home.runs.refresh()
     wait_until(qtbot, lambda: any(x.export_bytes for x in home.runs.state.records))
+    home.runs.reopen(str(tmp_path / "b"))
+    wait_until(qtbot, lambda: home.runs.in_view == str(tmp_path / "b"))
+    session = home.runs.parent()
+    assert str(export) not in session.state.missing
     choose(home, "20")
     assert not action_of(home, "export").isVisible()
     choose(home, "40")
@@ -399,6 +403,7 @@ def test_export_is_deleted_after_a_question_with_its_size(qtbot, home, tmp_path)
         answer(home, "part", button)
     wait_until(qtbot, lambda: not action_of(home, "export").isVisible())
     assert not export.exists()
+    assert str(export) in session.state.missing
     assert len(titles(home)) == 3
 
 
