@@ -156,11 +156,10 @@ def save_obstacle(state: AppState) -> Problem | None:
 
 def save_source_problem(state: AppState) -> Problem | None:
     """Return that the source of other formats is gone; None if it is not."""
-    exported = state.shown_run.exported
-    if exported is None or exported.format not in FOR_TRANSFORMERS:
-        return None
-    missing = state.missing.get(exported.folder)
-    return missing and replace(missing, kind=Kind.SAVE_SOURCE_MISSING)
+    missing = state.missing.get(source_of_formats(state.shown_run))
+    if missing is None or missing.kind is not Kind.FILE_MISSING:
+        return missing
+    return replace(missing, kind=Kind.SAVE_SOURCE_MISSING)
 
 
 def source_of_formats(run: RunState) -> str:

@@ -23,7 +23,7 @@ from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.bars import path_of
 from surgeon_gui.state.export_text import speed_rows
-from surgeon_gui.state.job.checks import save_obstacle
+from surgeon_gui.state.job.checks import save_obstacle, source_of_formats
 from surgeon_gui.state.run import Status, interrupted, resume_requested
 from surgeon_gui.text.problems import Kind, Problem, sentence
 from surgeon_gui.views.run import head
@@ -558,9 +558,8 @@ def test_files_that_were_deleted_are_named_and_not_offered(
     def usable():
         session.draft.recheck()  # as when the window is activated
         page.show_state(session.state, 100.0)
-        is_source = file_format is Format.COMPACT  # of files in other formats
-        is_gone = is_source and not (tmp_path / "export").exists()
-        assert (save_obstacle(session.state) is not None) is is_gone
+        can_save = save_obstacle(session.state) is None
+        assert can_save is Path(source_of_formats(run)).exists()
         found = page.findChildren(QPushButton)
         return [x.objectName() for x in found if x.isVisible() and x.isEnabled()]
 
@@ -605,9 +604,17 @@ def test_run_can_be_tried_while_its_file_or_its_checkpoint_exists(page, tmp_path
         shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def test_missing_source_of_other_formats_is_named_in_the_section(page, tmp_path):
-    session, run = page.session, finished()
-    result = msgspec.structs.replace(run.exported, folder=str(tmp_path / "export"))
+@pytest.mark.parametrize(
+    ("run", "source"),
+    [
+        (finished(folder="there"), "there/export"),
+        (finished(file_format=Format.GGUF, folder="there"), "there/checkpoint"),
+    ],
+    ids=["its file", "checkpoint"],
+)
+def test_missing_source_of_other_formats_is_named_in_the_section(page, run, source):
+    session = page.session
+    result = msgspec.structs.replace(run.exported, folder="there/export")
     changes = {"run": replace(run, exported=result), "engine": Engine.READY}
     session.store.set(replace(session.state, **changes))
     page.show_state(session.state, 100.0)
@@ -616,6 +623,7 @@ def test_missing_source_of_other_formats_is_named_in_the_section(page, tmp_path)
     page.show_state(session.state, 100.0)
     obstacle = save_obstacle(session.state)
     assert obstacle.kind is Kind.SAVE_SOURCE_MISSING
+    assert obstacle.values["path"].endswith(source)
     assert shown(page, "save_problem") == sentence(obstacle)
 
 
