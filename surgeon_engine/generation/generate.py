@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
@@ -89,10 +90,11 @@ class Playground:
 
     def _open(self, command: Generate, context: RunContext) -> Pair:
         settings = command.settings
-        given = (command.original, command.pruned)
+        original, _ = model_of(command.original)
+        pruned, is_before_rounding = model_of(command.pruned)
         models = {
-            side: ModelConfig(model_of(source), settings.dtype, settings.device)
-            for side, source in zip(Side, given, strict=True)
+            side: ModelConfig(source, settings.dtype, settings.device)
+            for side, source in zip(Side, (original, pruned), strict=True)
         }
         sources = [locate(model.source) for model in models.values()]
         files = tuple(map(stamps_of, sources))
@@ -105,14 +107,15 @@ class Playground:
                 self._pair = Pair(models, context.raise_if_cancelled, step)
             self._models, self._files = models, files
         opened = self._pair.opened[Side.ORIGINAL]
-        context.emit(ModelsLoaded(opened.has_chat_template))
+        context.emit(ModelsLoaded(opened.has_chat_template, is_before_rounding))
         return self._pair
 
 
-def model_of(source: str) -> str:
+def model_of(source: str) -> tuple[str, bool]:
     """Return the file that a run has written; return any other source unchanged.
 
-    If the file cannot be read, it is the model from which the file was made.
+    If the file cannot be read, it is the model from which the file was made. The second
+    value is whether the weights of the file were rounded since.
 
     Raises:
         ModelError: Neither can be read.
@@ -121,18 +124,18 @@ def model_of(source: str) -> str:
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
     if source == DEMO or not is_run:
-        return source
+        return source, False
     report = run.read_report()
-    file, made = run.export_of(report), run.result_of(report)
-    if file is None or str(file) == made:
-        return made
+    exported, made = report.exported, run.result_of(report)
+    if exported is None or (file := str(run.export_of(report))) == made:
+        return made, False
     try:
-        _check_readable(str(file), stamps_of(locate(str(file))))
+        _check_readable(file, stamps_of(locate(file)))
     except ModelError:
         if report.checkpoint and not Path(made).is_dir():
             raise
-        return made
-    return str(file)
+        return made, exported.dtype in QUANTIZED
+    return file, False
 
 
 @lru_cache(maxsize=8)  # it takes seconds, and each text asks for it

@@ -56,6 +56,7 @@ class ModelsLoaded(msgspec.Struct, frozen=True, tag=True):
     """Both models are in memory."""
 
     has_chat_template: bool
+    is_before_rounding: bool = False  # the pruned one, in place of its file
 
 
 class TokenWritten(msgspec.Struct, frozen=True, tag=True):

@@ -72,6 +72,7 @@ class PlaygroundState:
     requested_models: Models = Models()
     texts: Mapping[Side, tuple[Token, ...]] = field(default_factory=dict)
     has_chat_template: bool | None = None  # in the requested models; None: unknown
+    is_before_rounding: bool = False  # the pruned one of them, unlike its file
 
     @property
     def is_writing(self) -> bool:
@@ -233,8 +234,8 @@ def _missing(models: Models, app: AppState) -> Problem | None:
 
 def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:
     match event:
-        case ModelsLoaded(has_chat_template=has_chat_template):
-            return replace(state, has_chat_template=has_chat_template)
+        case ModelsLoaded(has_chat_template=known, is_before_rounding=is_before):
+            return replace(state, has_chat_template=known, is_before_rounding=is_before)
         case TokenWritten(side=side, index=index, piece=piece):
             tokens = state.tokens(side)
             if index < len(tokens):  # completes a character

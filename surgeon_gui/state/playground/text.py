@@ -82,17 +82,18 @@ def token_tip(piece: str, found: Disagreement | None) -> str:
 
 
 def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -> str:
-    """Return the line below a text: length, speed, and why it ended."""
-    if answer is None:
-        count = len(state.tokens(side))
-        return numbers.tokens(count) if count else ""
-    written = answer.original if side is Side.ORIGINAL else answer.pruned
-    parts = [numbers.tokens(written.tokens)]
-    if written.tokens_per_second is not None:
-        speed = numbers.rate(written.tokens_per_second)
-        parts.append(tr("{rate} tokens/s").format(rate=speed))
-    if ending := _ending(written):
-        parts.append(ending)
+    """Return the line below a text: length, speed, why it ended, and its weights."""
+    count = len(state.tokens(side))
+    parts = [numbers.tokens(count)] if count else []
+    if answer is not None:
+        written = answer.original if side is Side.ORIGINAL else answer.pruned
+        parts = [numbers.tokens(written.tokens)]
+        if written.tokens_per_second is not None:
+            speed = numbers.rate(written.tokens_per_second)
+            parts.append(tr("{rate} tokens/s").format(rate=speed))
+        parts += filter(None, [_ending(written)])
+    if parts and side is Side.PRUNED and state.is_before_rounding:
+        parts.append(tr("written by the model before rounding"))
     return " · ".join(parts)
 
 

@@ -393,13 +393,13 @@ def test_process_that_does_not_become_idle_is_closed(playground, folders, monkey
 def test_run_folder_is_replaced_by_its_export(playground, quick_runs, tmp_path):
     config = job(tmp_path, structure=Structure.NEURONS, export=ExportConfig())
     Recorder().run(config, tmp_path / "run")
-    assert model_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
+    assert model_of(str(tmp_path / "run")) == (str(tmp_path / "run" / "export"), False)
     GenerationRecorder().generate(playground, config.model.source, tmp_path / "run")
     function, (opened, _) = WorkerClient.opened[1].calls[0]
     assert (function, opened.source) == ("open", str(tmp_path / "run" / "export"))
     moved = (tmp_path / "run").rename(tmp_path / "moved")
-    assert model_of(str(moved)) == str(moved / "export")
-    assert model_of("demo") == "demo"
+    assert model_of(str(moved)) == (str(moved / "export"), False)
+    assert model_of("demo") == ("demo", False)
 
 
 def test_gguf_file_of_a_run_comes_before_its_checkpoint(
@@ -417,14 +417,17 @@ def test_gguf_file_of_a_run_comes_before_its_checkpoint(
     config = job(tmp_path, structure=Structure.NEURONS, export=export)
     config = dataclasses.replace(config, model=ModelConfig(DEMO))
     Recorder().run(config, run)
-    assert model_of(str(run)) == str(run / "export")
-    GenerationRecorder().generate(playground, DEMO, run)
+    assert model_of(str(run)) == (str(run / "export"), False)
+    recorder = GenerationRecorder().generate(playground, DEMO, run)
+    assert not recorder.of(ModelsLoaded)[0].is_before_rounding
     assert WorkerClient.opened[1].calls[0][1][0].source == str(run / "export")
     assert looked == [str(run / "export")]  # once, as it takes seconds
     (run / "export" / "model.gguf").write_bytes(b"unreadable")
-    assert model_of(str(run)) == str(run / "checkpoint")
+    assert model_of(str(run)) == (str(run / "checkpoint"), True)
+    recorder = GenerationRecorder().generate(playground, DEMO, run)
+    assert recorder.of(ModelsLoaded)[0].is_before_rounding
     shutil.rmtree(run / "export")
-    assert model_of(str(run)) == str(run / "checkpoint")
+    assert model_of(str(run)) == (str(run / "checkpoint"), True)
     shutil.rmtree(run / "checkpoint")
     with pytest.raises(ModelError, match="export"):
         model_of(str(run))

@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
+    ModelsLoaded,
     Side,
     TokenWritten,
 )
@@ -311,6 +312,16 @@ def test_written_line_has_speed_and_ending(done):
     tip = playground_text.written_tip(answer).replace(SPACE, " ")
     assert "take turns" in tip
     assert "libraries included: 390.0 MB and 380.0 MB." in tip
+
+
+def test_text_by_the_weights_before_rounding_says_so(done):
+    for answer in (None, done.question.response):
+        before = [playground_text.written_line(done, x, answer) for x in Side]
+        loaded = ModelsLoaded(False, is_before_rounding=True)
+        rounded = applied(replace(done, question=Request("generate-1")), [loaded])
+        after = [playground_text.written_line(rounded, x, answer) for x in Side]
+        assert after[0] == before[0]
+        assert after[1] == f"{before[1]} · written by the model before rounding"
 
 
 def test_text_of_begins_with_the_prompt(done):
