@@ -19,6 +19,7 @@ class EngineError(Exception):
     """
 
     is_occupied = False  # there is something at a path that is to be written
+    is_timeout = False  # another attempt may be fast enough
 
     def __init__(
         self,

@@ -136,6 +136,9 @@ def _shipped_text(
 
     None: the model cannot read it, or a window is longer than it. The model then writes
     the whole general text.
+
+    Raises:
+        CalibrationError: reading it takes too long.
     """
     count, seed = config.shipped_windows, config.calibration.seed
     if not count or loaded.tokenizer is None:
@@ -145,6 +148,8 @@ def _shipped_text(
         try:
             return shipped_windows(loaded, length, seed)
         except (CalibrationError, ConfigError) as error:
+            if error.is_timeout:  # a resumed run would have another text
+                raise
             return error.message
 
     found = ranks.agree(read)

@@ -30,7 +30,7 @@ from surgeon_engine.base.decoding import json_decoder, to_builtins
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import JsonProcess, ProcessExit, module_command
 from surgeon_engine.base.path_problems import unreadable
-from surgeon_engine.base.sentences import Sentence, Text, say
+from surgeon_engine.base.sentences import Sentence, Text, say, say_all
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
 _ASLEEP = 1.5  # so many times as long if it sleeps, such as for a network
@@ -235,9 +235,12 @@ def _answer(request: Call, blame: Blame) -> Returned | Refused:
                 raise _error(blame, reason)
         if _process.ended:
             raise _error(blame, _reason_of(_process.wait_for_exit()))
-    raise _error(
+    error = _error(
         blame, say("it takes more than {seconds:g} seconds", seconds=blame.seconds)
     )
+    error.hint = say_all(say("Try again when other programs do less."), error.hint)
+    error.is_timeout = True
+    raise error
 
 
 class _Clock:

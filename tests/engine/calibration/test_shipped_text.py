@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
+import pytest
 import torch
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
@@ -58,3 +60,13 @@ def test_text_that_the_model_cannot_read_is_written_by_it(tmp_path, monkeypatch)
         windows = prepare.prepare(config, silent_context()).windows
         kinds[name] = [len(each) for each in windows.fitted[1:]]
     assert kinds == {"read": [4, 4], "failed": [8]}
+
+
+def test_text_that_takes_too_long_to_read_is_not_replaced(tmp_path, monkeypatch):
+    """A run that began with one text could not go on with the other."""
+    late = CalibrationError("The text cannot be read in time.")
+    late.is_timeout = True
+    monkeypatch.setattr(prepare, "shipped_windows", Mock(side_effect=late))
+    config = job(tmp_path, recovery=RecoveryConfig(general_windows=8))
+    with pytest.raises(CalibrationError, match="in time"):
+        prepare.prepare(config, silent_context())

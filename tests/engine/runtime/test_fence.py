@@ -37,7 +37,9 @@ def misbehavior(kind):
     with pytest.raises(ModelError) as error:
         fence.call(f"{HERE}:misbehave", (kind,), type(None), BLAME)
     assert error.value.message.startswith("The file a cannot be read: ")
-    assert error.value.hint == BLAME.hint
+    assert error.value.hint.endswith(BLAME.hint)
+    assert (error.value.hint != BLAME.hint) is error.value.is_timeout
+    assert error.value.is_timeout is (kind == "hang")
     return error.value.message
 
 
