@@ -57,9 +57,9 @@ class ComparisonController(QObject):
         state = self._runs.state
         names = state.titles
         compared = tuple(
-            ComparedRun(names[folder], self._read[folder][1])
-            for folder in state.ticked
-            if folder in self._read and folder in names
+            ComparedRun(names[x], self._read[x][1], self._read[x][0].is_export_gone)
+            for x in state.ticked
+            if x in self._read and x in names
         )
         if compared != self.compared:
             self.compared = compared

@@ -61,6 +61,7 @@ class ComparedRun:
 
     name: str
     run: RunState
+    is_export_gone: bool = False  # as in its `RunRecord`
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Column:
     run: RunState  # for an original: one of its runs
     is_original: bool
     rung: Rung | None  # None: there is no file
+    is_gone: bool = False  # the file was deleted
 
 
 def comparable(run: RunState) -> RunState:
@@ -220,7 +222,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     rows = (
         ("", *(each.name for each in found)),
         _run_row(tr("Verdict"), found, _verdict),
-        _run_row(tr("Status"), found, _early_end),
+        _row(tr("Status"), found, _status),
         _row(tr("File"), found, _file_size),
         rung_row(memory.title(context), lambda rung: numbers.needed_size(rung.memory)),
         rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
@@ -251,7 +253,13 @@ def _columns(runs: Sequence[ComparedRun], context: int) -> tuple[Column, ...]:
             column = Column(name, each.run, is_original=True, rung=rung)
             originals.setdefault((name, rung.weight_bytes), column)
     files = [
-        Column(x.name, x.run, is_original=False, rung=ladder.file_of(x.run, context))
+        Column(
+            x.name,
+            x.run,
+            is_original=False,
+            rung=ladder.file_of(x.run, context),
+            is_gone=x.is_export_gone,
+        )
         for x in runs
     ]
     return (*originals.values(), *files)
@@ -276,9 +284,13 @@ def _verdict(run: RunState) -> str:
     return VERDICTS[verdict] if verdict else OUTCOMES[outcome_of(run)]
 
 
-def _early_end(run: RunState) -> str:
-    is_stopped = outcome_of(run) is RunOutcome.STOPPED
-    return unusual_end(run) if is_stopped else NOTHING
+def _status(column: Column) -> str:
+    """Return why a run was stopped early, or that its file was deleted."""
+    is_stopped = outcome_of(column.run) is RunOutcome.STOPPED
+    early_end = unusual_end(column.run) if is_stopped and not column.is_original else ""
+    gone = tr("no exports left") if column.is_gone else ""
+    shown = ", ".join(filter(None, (early_end, gone)))
+    return shown[:1].upper() + shown[1:] or NOTHING
 
 
 def _file_size(column: Column) -> str:

@@ -123,6 +123,10 @@ def test_run_that_was_finished_during_recovery_says_so(runs):
     stopped = ComparedRun("a", replace(runs[0].run, result=early))
     _, rows = table_of([stopped, *runs[1:]])
     assert rows["Status"] == [NONE, "Stopped during recovery", NONE, NONE]
+    gone = [replace(each, is_export_gone=True) for each in (stopped, runs[1])]
+    _, rows = table_of([*gone, runs[2]])
+    both = "Stopped during recovery, no exports left"
+    assert rows["Status"] == [NONE, both, "No exports left", NONE]
 
 
 def test_run_in_progress_has_no_figures_yet(runs):
@@ -348,6 +352,11 @@ def test_ticked_runs_are_read_and_compared(qtbot, session, tmp_path):
         runs.tick(folders[count - 1], True)
         wait_until(qtbot, lambda count=count: len(controller.compared) == count)
     assert {x.name for x in controller.compared} == {*runs.state.titles.values()}
+    (tmp_path / "b" / "export").rmdir()
+    runs.refresh()
+    wait_until(qtbot, lambda: any(x.is_export_gone for x in controller.compared))
+    gone = [x.run.folder for x in controller.compared if x.is_export_gone]
+    assert gone == [str(tmp_path / "b")]
     runs.tick_only(())
     assert controller.compared == ()
 
