@@ -116,7 +116,8 @@ def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
 
     None is the best for its size if the runs cannot be compared.
     """
-    originals: dict[tuple[str, float, float], Point] = {}
+    originals: dict[tuple[object, ...], Point] = {}
+    are_copies = are_comparable(_originals(runs))
     for each in runs:
         run = each.run
         if run.baseline is None or run.model is None or run.config is None:
@@ -126,15 +127,17 @@ def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
         if measure not in OF_FIDELITY:
             quality = _on_text(run, measure)[0]
         point = Point(name, value, quality)
+        # The names of copies may differ, and their figures by rounding.
+        key = (value,) if are_copies else (name, value, point.quality)
         if value > 0 and math.isfinite(point.quality):
-            originals[name, value, point.quality] = point
+            originals.setdefault(key, point)
     files = [
         Point(each.name, exported.weight_bytes / _MEGABYTE, quality, number)
         for number, each in enumerate(runs)
         if (exported := each.run.exported) is not None
         and math.isfinite(quality := _quality(each.run, measure))
     ]
-    if not are_comparable(_originals(runs)):
+    if not are_copies:
         return (*originals.values(), *files)
     sign = -1 if measure is Quality.AGREEMENT else 1
     return _with_best_marked((*originals.values(), *files), sign)
@@ -246,12 +249,14 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
 def _columns(runs: Sequence[ComparedRun], context: int) -> tuple[Column, ...]:
     """Return the originals, without duplicates, and the runs."""
     originals: dict[tuple[str, int], Column] = {}
+    are_copies = are_comparable(_originals(runs))
     for each in runs:
         if each.run.model is not None:
             rung = ladder.original(each.run.model, context)
             name = original_name(each.run)
             column = Column(name, each.run, is_original=True, rung=rung)
-            originals.setdefault((name, rung.weight_bytes), column)
+            key = "" if are_copies else name
+            originals.setdefault((key, rung.weight_bytes), column)
     files = [
         Column(
             x.name,

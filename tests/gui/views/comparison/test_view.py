@@ -188,7 +188,10 @@ def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
 
 def test_files_of_different_originals_have_no_best(view, runs):
     copied = (*runs, of_original("copy", runs[0]))
-    assert "Best for" in table_of(copied)[1]
+    titles, rows = table_of(copied)
+    assert titles == ("Bundled demo, original", "a", "b", "c", "copy")
+    assert "Best for" in rows
+    assert len(comparison.points(copied, Quality.PERPLEXITY)) == 5
     runs = (*runs, of_original("other", runs[0], loss=0.1))
     found = comparison.points(runs, Quality.DIVERGENCE)
     assert len(found) == 6 and comparison.front(found) == ()
