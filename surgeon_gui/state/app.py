@@ -178,9 +178,12 @@ class AppState:
     @property
     def save_config(self) -> ExportConfig:
         """Return the settings of another export of the run in view."""
-        if self.save_draft is not None or self.shown_run.exported is None:
+        exported, saved = self.shown_run.exported, self.shown_run.saved
+        if self.save_draft is not None or exported is None:
             return self.save_draft or ExportConfig()
-        return ExportConfig(format=suggested_format(self.shown_run.exported))
+        files = (exported, *saved)
+        there = {each.format for each in files if each.folder not in self.missing}
+        return ExportConfig(format=suggested_format(exported, there))
 
     @property
     def save_form(self) -> ExportConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -60,12 +60,10 @@ def implied_changes(
     return {} if after["dtype"] in supported else {"dtype": FileDtype.SAME}
 
 
-def suggested_format(exported: Exported) -> Format:
-    """Return the format to suggest for saving a result in another format."""
+def suggested_format(exported: Exported, there: Container[Format]) -> Format:
+    """Return a format for saving a result again, if possible none that is `there`."""
     reasons = disabled_save_formats(exported)
-    possible = (
-        f for f in _SUGGESTED if f is not exported.format and not reasons.get(f)
-    )
+    possible = (f for f in _SUGGESTED if f not in there and not reasons.get(f))
     return next(possible, Format.AUTOMATIC)
 
 

@@ -128,9 +128,14 @@ def test_consent_and_the_draft_of_another_export_are_for_one_run():
     assert state.save_config == ExportConfig()
 
 
-def test_exported_run_proposes_another_format():
+def test_exported_run_proposes_a_format_that_is_not_there():
     run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
     state = after(app_state.with_run(AppState(), run), "run-1", EXPORTED)
+    assert state.save_config.format is Format.GGUF
+    gguf = exported("later", PruningConfig(), ExportConfig(format=Format.GGUF))
+    state = replace(state, run=replace(state.run, saved=(gguf,)))
+    assert state.save_config.format is Format.MASKED
+    state = replace(state, missing={"later": Problem(Kind.FILE_MISSING)})
     assert state.save_config.format is Format.GGUF
 
 

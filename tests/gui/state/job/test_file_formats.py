@@ -56,7 +56,7 @@ def test_disabled_save_formats_has_the_reason_of_the_engine():
     reasons = file_formats.disabled_save_formats(result)
     assert reasons[PLAIN] == RAGGED
     assert AUTOMATIC not in reasons
-    assert file_formats.suggested_format(result) is GGUF
+    assert file_formats.suggested_format(result, (COMPACT,)) is GGUF
 
 
 def test_format_not_reported_by_the_engine_is_disabled():
