@@ -146,7 +146,8 @@ class NewPage(QWidget):
         self._purposes = in_row(in_row(*self._chips.values()), texts, STRETCH)
         self._choices = in_row((self._purposes, 1), self.size_input)
         self._line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
-        self._buttons = QWidget()
+        self._below = QWidget()
+        self._buttons = QWidget(self._below)  # for Tab, before the drawer
         horizontal(
             self._buttons,
             self._quantize,
@@ -156,7 +157,6 @@ class NewPage(QWidget):
             self._start,
         )
         self._place: tuple[int, ...] = ()  # row, column and spans of the buttons
-        self._below = QWidget()
         grid = self._grid = QGridLayout(self._below)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(GAP // 2)

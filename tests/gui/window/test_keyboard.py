@@ -64,6 +64,14 @@ def test_tab_reaches_every_control_of_each_place_downwards(busy_window):
                 assert window_audit.out_of_order(part) == []
 
 
+def test_tab_reaches_start_before_the_settings_of_expert(busy_window):
+    reached = tab_order(busy_window, find(busy_window, "place_new_button"))
+    names = [each.objectName() for each in reached]
+    before, after = names.index("start_button"), names.index("expert_search_edit")
+    assert before < after
+    assert {*names[:after]} >= {"pruning_size", "expert_button", "plan_folder_button"}
+
+
 def test_disabled_control_keeps_the_place_of_the_focus(busy_window):
     """Only Tab leads on, to the control after it."""
     order = tab_order(busy_window, find(busy_window, "place_new_button"))
