@@ -270,9 +270,9 @@ class _Picture:
                 continue
             place = box.adjusted(GAP, 1, -GAP, max(0.0, line - box.height()))
             rooms = {x: painter.boundingRect(place, x, band.label) for x in corners}
-            free = [x for x, room in rooms.items() if self._is_free(room)]
-            usual = corners[0 if band.color else 1]
-            corner = usual if usual in free or not free else free[0]
+            tried = corners if band.best else corners[::-1]  # it begins at the best
+            free = (each for each in tried if self._is_free(rooms[each]))
+            corner = next(free, corners[1])
             painter.drawText(place, corner, band.label)
             self._texts.append(rooms[corner])
 

@@ -199,6 +199,22 @@ def test_labels_are_beside_the_curve_and_the_handle(qapp, size, share, factor):
         assert not any(map(letters.intersects, picture._texts[:number]))
 
 
+def test_labels_keep_their_sides_in_all_sizes_and_on_other_curves(qapp):
+    kept = set()
+    for width, height in ((720, 280), (835, 300), (1155, 480)):
+        image, area = QImage(width, height, QImage.Format.Format_RGB32), QRectF()
+        area.setCoords(10, 10, width - 10, height - 24)
+        for factor in (0.7, 1.0, 2.0):
+            found = replace(FOUND, expected=scaled(FOUND.expected, factor))
+            painter = QPainter(image)
+            picture = _Picture(painter, LIGHT, area, curve_of(found, _bands(0.0)))
+            picture.paint(0.3)
+            painter.end()
+            is_left = [x.center().x() < width / 2 for x in picture._texts]
+            kept.add(tuple(is_left))
+    assert kept == {(False, True, True, True)}
+
+
 def test_handle_at_the_end_of_the_axis_covers_no_size(curve):
     widget, _ = curve
     broken = replace(FOUND, expected=scaled(FOUND.expected, 1e3))
