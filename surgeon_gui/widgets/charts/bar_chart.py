@@ -12,6 +12,7 @@ from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import Plot, PlotCard, Reading, padded
 
 _HEADROOM = 0.12  # above the highest bar, as a share of it
+_LEAST_SEEN = 0.015  # share of the axis; the edges of a lower part cover it
 _DASHES = (6, 4)
 _LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # beside the upper end of the line
 
@@ -45,9 +46,6 @@ class BarChart(PlotCard):
         self.show_as_empty(not bars.edges)
         if not bars.edges:
             return
-        self.show_legend(
-            tuple(LegendEntry(stack.name, stack.color) for stack in bars.stacks)
-        )
         self._fill()
         self._mark.setVisible(bars.mark is not None)
         if bars.mark is not None:
@@ -58,6 +56,8 @@ class BarChart(PlotCard):
         columns = zip(*(stack.heights for stack in bars.stacks), strict=True)
         top = (1 + _HEADROOM) * (max(map(sum, columns), default=0.0) or 1)
         self._plot.fit(padded(bars.edges[0][0], bars.edges[-1][1]), (0.0, top))
+        seen = [x for x in bars.stacks if max(x.heights) >= _LEAST_SEEN * top]
+        self.show_legend(tuple(LegendEntry(x.name, x.color) for x in seen))
         self._plot.label_axes(bars.axis, bars.x_axis)
         self._plot.read()
 

@@ -10,18 +10,19 @@ import numpy as np
 import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QImage, QMouseEvent
+from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel
 
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.base import translation
 from surgeon_gui.base.settings import ThemeChoice
-from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.base.theme import apply_theme, theme_of
 from surgeon_gui.state.eta import StageTime
 from surgeon_gui.state.quality import AXES
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
+from surgeon_gui.text.chart_values import Bars, Stack
 from surgeon_gui.text.stages import Mark, Part, PartView
 from surgeon_gui.views.run.course import CourseView, PartList
 from surgeon_gui.widgets.charts.bar_chart import BarChart
@@ -253,6 +254,28 @@ def test_charts_with_several_series_have_a_legend(view):
     assert names("perplexity") == ()
     view.show_run(RunState(), now=0.0)
     assert not [x for x in view.findChildren(Legend) if x.isVisible()]
+
+
+def test_legend_leaves_out_bars_that_are_too_low_to_see(view):
+    chart = find(view, "times_chart", BarChart)
+
+    def is_seen(height):
+        """Return whether the second stack is in the legend, and in the picture."""
+        stacks = (Stack("long", (100.0,), 0), Stack("short", (height,), 1))
+        chart.show_bars(Bars("s", "shot", ((0.6, 1.4),), stacks, ("1",)))
+        QApplication.processEvents()
+        plot, color = chart._plot, QColor(theme_of(chart).series[1]).rgb()
+        image = plot.grab().toImage()
+        place = plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(1.0, 0)))
+        rows = range(image.height())
+        return "short" in chart.legend.names, color in {
+            image.pixel(place.x(), y) for y in rows
+        }
+
+    for height in (0.0, 0.1, 0.5):
+        assert is_seen(height) == (False, False)
+    for height in (3.0, 30.0):
+        assert is_seen(height) == (True, True)
 
 
 def test_saved_chart_is_confirmed_with_its_path(qtbot, view, tmp_path):
