@@ -58,10 +58,9 @@ class RunsPlace(QStackedWidget):
         self._comparison_view = CompareView()
         compared, of_run = self._comparison_view, LayersPlace(layers, of_run=True)
         to_runs = link("compare_back_button", self.show_home)
-        self._compare_page = _with_links(compared, to_runs)
-        to_runs = link("layers_runs_button", self.show_home)
+        self._compare_page = _with_link(compared, to_runs)
         self._to_run = ElidedLink("layers_back_button", self.show_run)
-        self._layers_page = _with_links(of_run, to_runs, self._to_run)
+        self._layers_page = _with_link(of_run, self._to_run)
         for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)
@@ -93,7 +92,7 @@ class RunsPlace(QStackedWidget):
         """Show the run in view."""
         self.page.show_state(state, now, place(self.queue.controller.state))
         tip = self._to_run.accessibleDescription()
-        self._to_run.show_line(self.page.head.name, tip)
+        self._to_run.show_line(f"← {self.page.head.name}", tip)
 
     @property
     def shows_run(self) -> bool:
@@ -170,10 +169,10 @@ class RunsPlace(QStackedWidget):
             self.setCurrentWidget(page)  # the user works at another place
 
 
-def _with_links(view: QWidget, *links: QWidget) -> QWidget:
-    """Return a page with a view below links that lead back."""
+def _with_link(view: QWidget, back: QWidget) -> QWidget:
+    """Return a page with a view below a link that leads back."""
     page, top = QWidget(), QWidget()
-    horizontal(top, *links, STRETCH, margin=(PAGE, ROOM, PAGE, 0))
+    horizontal(top, back, STRETCH, margin=(PAGE, ROOM, PAGE, 0))
     content = QWidget()
     column = vertical(content, view, margin=(PAGE, 0, PAGE, ROOM))
     vertical(page, top, (PageArea(content, column), 1), spacing=GAP)

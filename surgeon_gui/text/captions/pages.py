@@ -21,7 +21,6 @@ CAPTIONS = {
     ),
     "details_back_button": caption("Back", "Go back to the page New."),
     "compare_back_button": caption("← Runs", "Show all runs."),
-    "layers_runs_button": caption("← Runs", "Show all runs."),
     "layers_back_button": caption("Back", "Go back to the run."),
     "use_sample_action": caption("Sample"),
     "size_curve": caption(

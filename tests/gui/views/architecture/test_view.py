@@ -244,12 +244,11 @@ def test_run_has_its_layers_and_the_draft_its_plan_and_model(qtbot, make_open):
     assert controller_of(window).architecture.layer(DOWN).removed == expected.removed
     assert reasons(window) not in ("", planned)
     name = name_of(window.session.state.run)
-    assert find(window, "layers_back_button").text() == name
-    click(window, "layers_runs_button")
-    assert window.runs.home.isVisible()
-    window.runs.show_run()
-    click(window, "run_layers_link")
-    click(window, "layers_back_button")
+    back = find(window, "layers_back_button")
+    assert back.text() == f"← {name}"
+    links = back.parentWidget().findChildren(QPushButton)
+    assert links == [back]  # the only one beside the sidebar, which has the list
+    back.click()
     assert window.runs.shows_run
     open_details(window)
     assert controller_of(window).architecture.source is Source.PLAN
