@@ -38,6 +38,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     link,
+    mark,
     show_elided,
     show_text,
     text_label,
@@ -296,7 +297,7 @@ class _Row:
         if view is None:
             return
         self.dot.show_shape(*_SHAPES[view.mark])
-        self.label.setEnabled(view.mark is not Mark.NEXT)
+        mark(self.label, "quiet", view.mark is Mark.NEXT)
         # Each time, because another theme takes a font away.
         is_now = view.mark is Mark.NOW
         self.label.setFont(bold(self._plain) if is_now else self._plain)

@@ -363,15 +363,19 @@ def test_failed_save_raises_and_leaves_no_file(view, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_part_in_progress_is_bold_again_after_another_theme(qtbot):
+def test_part_in_progress_is_bold_and_a_later_one_muted_in_each_theme(qtbot):
     parts, application = PartList(), QApplication.instance()
     qtbot.addWidget(parts)
     parts.show()
     try:
         for number, choice in enumerate((ThemeChoice.DARK, ThemeChoice.LIGHT)):
             apply_theme(application, choice)
-            parts.show_parts((PartView(Part.WRITE, Mark.NOW, 1.0 + number),))
+            now, later = PartView(Part.WRITE, Mark.NOW, 1.0 + number), Mark.NEXT
+            parts.show_parts((now, PartView(Part.SAVE, later)))
             assert find(parts, "part_write_label").font().bold()
+            # This color has enough contrast, see tests/gui/base/test_colors.py.
+            color = find(parts, "part_save_label").palette().windowText().color()
+            assert color.name() == theme_of(parts).muted
         parts.show_parts((PartView(Part.WRITE, Mark.DONE, 3.0),))
         assert not find(parts, "part_write_label").font().bold()
     finally:
