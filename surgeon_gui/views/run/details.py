@@ -152,14 +152,14 @@ class LinkRow(QWidget):
     def __init__(self, first: tuple[Part, ...], second: tuple[Part, ...]) -> None:
         super().__init__()
         self._halves = (in_row(*first, STRETCH), in_row(*second))
-        self._box = horizontal(self, self._halves[0], (self._halves[1], 1), spacing=0)
+        self._box = horizontal(self, self._halves[0], (self._halves[1], 1))
         # Below each other, the stretch would let the halves grow apart.
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        needed = sum(half.minimumSize().width() for half in self._halves)
+        needed = sum(half.minimumSize().width() for half in self._halves) + GAP
         stack(self._box, is_stacked=event.size().width() < needed)
 
     @override

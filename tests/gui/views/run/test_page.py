@@ -702,6 +702,18 @@ def test_links_open_one_section_in_place(page):
     assert find(page, "run_title").mapTo(page, QPoint()) == top
 
 
+def test_links_in_one_line_have_equal_gaps(page):
+    show(page, finished())
+    settle()
+    names = ("course", "layers", "report", "save", "settings")
+    row = find(page, "run_course_link").parentWidget()
+    places = [find(page, f"run_{name}_link").geometry() for name in names]
+    assert len({each.top() for each in places}) == 1
+    gaps = {b.left() - a.right() for a, b in itertools.pairwise(places)}
+    assert len(gaps) == 1
+    assert row.rect().contains(find(page, "run_discard_link").geometry())
+
+
 def test_settings_of_a_run_can_be_used_for_the_next_one(page, session):
     show(page, finished())
     click(page, "run_settings_link")
