@@ -13,6 +13,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.files import check_not_occupied, is_in_unknown_home
 from surgeon_engine.base.path_problems import unwritable
+from surgeon_engine.base.sentences import say
 
 _MAX_NAME = 200  # bytes; temporary names are longer
 
@@ -54,10 +55,8 @@ def check_export_folder(
 def unwritable_export(destination: Path, error: Exception) -> ExportError:
     """Return the error of a folder that the system does not let be written."""
     reason = getattr(error, "strerror", None) or error
-    return ExportError(
-        unwritable(destination, reason),
-        "Choose a folder that you may write to, on a disk with space for the model.",
-    )
+    hint = say("Check your rights and the free space there.")
+    return ExportError(unwritable(destination, reason), hint)
 
 
 def _check_name(destination: Path) -> None:

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import os
 import re
-import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,11 @@ from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.cli.formatting import sweep_table
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.cli.vocabulary import calibration_on
-from surgeon_engine.cli.watching import print_fidelity, start_detached
+from surgeon_engine.cli.watching import (
+    print_fidelity,
+    print_resume,
+    start_detached,
+)
 
 if TYPE_CHECKING:
     from surgeon_engine.runtime.kept import Kept
@@ -364,9 +367,6 @@ def _work_on(command: StartRun | ResumeRun, kept: Kept | None = None) -> None:
                 work_on_run(command, context)
         except (KeyboardInterrupt, RunCancelled):
             context.emit(Cancelled())
-            if ranks.is_first() and context.saver.holds_state:
-                quoted = shlex.quote(str(folder))
-                output.print_line(f"To resume it later: surgeon resume {quoted}")
             raise
         except RunFailed as error:  # its processes have sent the reason
             raise ProcessError(error.reason.message, error.reason.hint) from error
@@ -376,6 +376,9 @@ def _work_on(command: StartRun | ResumeRun, kept: Kept | None = None) -> None:
         except Exception as error:
             context.emit(failure(error))
             raise
+        finally:
+            if ranks.is_first() and context.saver.holds_state:
+                print_resume(folder, output)
     if ranks.is_first():
         print_fidelity(folder, output)
 

@@ -56,6 +56,8 @@ def watch(run: _Run) -> None:
         quoted = shlex.quote(str(run))
         output.print_line(f"The run goes on. To cancel it: surgeon stop {quoted}")
         raise typer.Exit(_CANCELLED) from error
+    if RunFolder(run).saved_state.exists:
+        print_resume(run, output)
     match event:
         case RunFinished():
             print_fidelity(run, output)
@@ -107,6 +109,12 @@ def stop(
     else:
         goes_on = "The run ends its shot, then exports." if keep else "The run goes on."
         Output().print_line(goes_on)
+
+
+def print_resume(run: Path, output: Output) -> None:
+    """Print how a run goes on from what it has saved."""
+    quoted = shlex.quote(str(run))
+    output.print_line(f"To resume it later: surgeon resume {quoted}")
 
 
 def print_fidelity(run: Path, output: Output) -> None:

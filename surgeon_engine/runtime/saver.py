@@ -84,8 +84,8 @@ class Saver:
             changes: new values of fields of `SavedState`.
 
         Returns:
-            The reason why nothing could be saved; empty if it could be, and after the
-            first of several failures.
+            The reason why nothing could be saved; empty if it could be, or was not
+            tried.
         """
         reason, self._saved = ranks.agree(
             lambda: (self._write_state(parts, changes), self._saved)
@@ -117,8 +117,7 @@ class Saver:
                 write_atomically(folder.previous_path, previous)
             write_atomically(folder.state_path, encoded)
         except (OSError, SafetensorError, UnreadableFileError) as error:
-            if not self._is_failing:
-                reason = str(getattr(error, "strerror", None) or error)
+            reason = str(getattr(error, "strerror", None) or error)
             self._is_failing = True
             if _holds(folder.state_path, encoded):  # what failed came after its rename
                 self._saved = state

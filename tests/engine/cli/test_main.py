@@ -20,11 +20,12 @@ from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import EvaluationError, RunCancelled
+from surgeon_engine.base.errors import EvaluationError, ExportError, RunCancelled
 from surgeon_engine.cli import runs, watching
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
 from surgeon_engine.run import pipeline
+from surgeon_engine.runtime.saver import Saver
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state
@@ -472,6 +473,22 @@ def test_run_ended_by_a_signal_is_resumed(
     assert "resumed after 1 shot, " in out
     assert "shot 1:" not in out
     assert "shot 3: sparsity" in out
+
+
+def test_failed_run_that_can_go_on_says_how(tmp_path, capsys, monkeypatch):
+    folder = write_run(tmp_path, ending="failed")
+    write_saved_state(folder)
+    again = f"To resume it later: surgeon resume {folder}"
+    assert again in run("watch", folder, capsys=capsys)[1]
+
+    def fail(_, context):
+        state = RunFolder(folder).saved_state
+        context.saver = Saver(state, state.read())
+        raise ExportError("Made up.")
+
+    monkeypatch.setattr("surgeon_engine.parallel.group.work_on_run", fail)
+    code, out, err = run("resume", folder, capsys=capsys)
+    assert code == 1 and again in out and "Made up." in err
 
 
 class Signaller:

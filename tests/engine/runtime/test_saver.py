@@ -159,6 +159,7 @@ def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch
 
     monkeypatch.setattr(saver_module, "write_atomically", write_and_fail)
     assert saver.save({"blocks": {"a": torch.ones(2)}}) == "No space left on device"
+    assert saver.save({"blocks": {"a": torch.ones(2)}}) == ""  # it is not tried
     assert folder.read().parts == saver.saved.parts
     assert saver.load("blocks")["a"].tolist() == [1.0, 1.0]
 
