@@ -50,6 +50,15 @@ def log_cancel(run: RunFolder) -> None:
             run.discard()
 
 
+def is_complete(run: RunFolder) -> bool:
+    """Return whether a run has reached its end, so that it cannot go on."""
+    try:
+        report = run.read_report()
+    except RunFolderError:
+        return False
+    return not report.stopped_early and report.exported is not None
+
+
 def _remove_never_begun(run: RunFolder) -> None:
     """Remove a folder whose process was killed before it had written the config."""
     first = run.config_path.name
@@ -81,18 +90,9 @@ def _remove_litter_of(run: RunFolder) -> None:
 def _has_litter(run: RunFolder) -> bool:
     """Return whether a process was killed while it wrote or deleted the state."""
     is_over = run.saved_state.path.exists() and (
-        not run.saved_state.exists or _is_complete(run)
+        not run.saved_state.exists or is_complete(run)
     )
     return is_over or bool(_unfinished(run))
-
-
-def _is_complete(run: RunFolder) -> bool:
-    """Return whether a run has reached its end, so that it cannot go on."""
-    try:
-        report = run.read_report()
-    except RunFolderError:
-        return False
-    return not report.stopped_early and report.exported is not None
 
 
 def _own_folders(run: RunFolder) -> list[Path]:

@@ -18,7 +18,7 @@ import psutil
 from msgspec.structs import replace
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
-from surgeon_engine.api.litter import log_cancel
+from surgeon_engine.api.litter import is_complete, log_cancel
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Control,
@@ -36,7 +36,12 @@ from surgeon_engine.api.messages.events import (
     Logged,
 )
 from surgeon_engine.api.messages.requests import RUN_ENDS
-from surgeon_engine.api.messages.run import RunResumed, RunStarted, StageStarted
+from surgeon_engine.api.messages.run import (
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StageStarted,
+)
 from surgeon_engine.api.run_commands import add_command
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
@@ -47,7 +52,7 @@ from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.process_lock import Holder
 from surgeon_engine.base.reading import read_tail
 from surgeon_engine.base.sealed_json import decode_sealed_line
-from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.base.sentences import Sentence, say, say_all
 from surgeon_engine.detached.start import start_run
 
 _POLL_SECONDS = 0.1
@@ -72,6 +77,7 @@ class RunWatch:
         self._run, self._offset = run, offset
         self._cancel_seconds = cancel_seconds
         self._kill_at: float | None = None  # None: it is not cancelled
+        self._log_problem = ""  # a warning that the log could not be written or read
 
     def handle(self, command: Control) -> None:
         """Pass a command on to the run.
@@ -114,7 +120,8 @@ class RunWatch:
             now = time.monotonic()
             free_since = (free_since or now) if is_free else None
             if free_since is not None and (end or now > free_since + _LAST_SECONDS):
-                yield end or Envelope("", time.time(), self._crash(), self._offset)
+                for event in (end.event,) if end else self._lost_end():
+                    yield end or Envelope("", time.time(), event, self._offset)
                 return
             if self._kill_at is not None and now > self._kill_at:
                 _kill(self._run)
@@ -136,9 +143,15 @@ class RunWatch:
                 )
                 event = Logged(Level.WARNING, message)
                 envelope = Envelope("", time.time(), event)
-            if isinstance(envelope.event, RunStarted):  # the run may have been moved
-                started = replace(envelope.event, folder=str(self._run.path))
-                envelope = replace(envelope, event=started)
+            match envelope.event:
+                case RunStarted():  # the run may have been moved
+                    started = replace(envelope.event, folder=str(self._run.path))
+                    envelope = replace(envelope, event=started)
+                case RunResumed():
+                    self._log_problem = ""
+                case Logged(message=Sentence(values={"path": str(path)}) as problem):
+                    if path.endswith(self._run.events_path.name):
+                        self._log_problem = problem
             yield replace(envelope, offset=self._offset)
 
     def _new_lines(self) -> list[bytes]:
@@ -155,21 +168,34 @@ class RunWatch:
         self._offset = self._offset or len(LOG_HEADER)  # checked once
         return lines
 
-    def _crash(self) -> Event:
+    def _lost_end(self) -> Iterator[Event]:
+        """Yield how a run has ended whose log does not say it."""
         if self._kill_at is not None:
             log_cancel(self._run)  # for later watchers
-            return Cancelled()
+            yield Cancelled()
+            return
+        if is_complete(self._run):
+            message = say("The run is complete, but the end of its log is missing.")
+            yield Logged(Level.WARNING, message)
+            report = self._run.read_report()
+            yield RunFinished(False, report.seconds, report.peak_memory_bytes)
+            return
         output = ""
         with suppress(UnreadableFileError):
             output = read_tail(self._run.output_path, _OUTPUT_BYTES)
         hint = say("Other programs may need too much memory.")
-        if self._run.saved_state.exists:
-            resume = say("Resume the run: it goes on from what it has saved.")
-            hint = say_all(hint, resume)
         message = say(
             "The run has ended early: its process was killed, or has crashed."
         )
-        return Failed(message, hint, output.strip())
+        if reason := self._log_problem:
+            hint = say("Check your rights and the free space there.")
+            message = say(
+                "The log lacks the end of the run: {reason:clause}.", reason=reason
+            )
+        if self._run.saved_state.exists:
+            resume = say("Resume the run: it goes on from what it has saved.")
+            hint = say_all(hint, resume)
+        yield Failed(message, hint, output.strip())
 
 
 class RunFollower:

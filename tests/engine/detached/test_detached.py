@@ -1,5 +1,6 @@
 """Detached runs, with a fake engine and an ssh that stays here."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -52,6 +53,7 @@ from surgeon_engine.api.run_commands import add_command, find_start, obeyed_comm
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base import process_lock
 from surgeon_engine.base.errors import ProcessError, RunFolderError, UnreadableFileError
+from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.process_lock import this_process
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.base.ssh import Computer
@@ -62,7 +64,7 @@ from surgeon_engine.detached.watch import RunWatch
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary, shot_finished
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
-from tests.helpers.fake_runs import write_saved_state
+from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.remote import SECONDS, kill_all, receive_until, wait_until_gone
 
 pytestmark = pytest.mark.waits
@@ -305,6 +307,24 @@ def test_log_that_is_cut_off_or_damaged_is_followed_as_far_as_it_goes(run, at_on
     assert logged.level is Level.WARNING
     assert isinstance(stage, StageStarted)
     assert isinstance(crash, Failed)
+
+
+def test_full_disk_is_the_reason_why_the_log_lacks_the_end(run, at_once):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    problem = Logged(Level.WARNING, unwritable(run.events_path, full))
+    log(run, problem, StageStarted(Stage.LOAD, 0))
+    assert problem.message.rstrip(".") in watched(run)[-1].event.message
+    log(run, RunResumed(0, 1.0))  # it has got over it
+    assert problem.message.rstrip(".") not in watched(run)[-1].event.message
+
+
+def test_complete_run_is_finished_without_the_end_of_its_log(tmp_path, at_once):
+    run = RunFolder(write_run(tmp_path))
+    lines = run.events_path.read_bytes().splitlines(keepends=True)
+    run.events_path.write_bytes(b"".join(lines[:-3]))
+    *_, warning, end = [each.event for each in watched(run)]
+    assert isinstance(warning, Logged) and isinstance(end, RunFinished)
+    assert end.seconds == run.read_report().seconds
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
