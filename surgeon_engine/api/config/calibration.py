@@ -199,8 +199,8 @@ class CalibrationConfig:
             yield (
                 "validation_text",
                 ConfigError(
-                    "All windows of {text} are used for calibration; none are left for "
-                    "validation.",
+                    "The token file {text} needs a validation text of its own: all of "
+                    "its windows are used for calibration.",
                     "Choose another token file or a text for validation.",
                     text=self.text,
                 ),

@@ -376,7 +376,7 @@ def test_unsuitable_token_files_raise(tmp_path, tokens, sentence):
 
 def test_token_file_needs_a_validation_text(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 8), np.int32))
-    with pytest.raises(ConfigError, match="none are left for validation"):
+    with pytest.raises(ConfigError, match="needs a validation text of its own"):
         load(text=str(tmp_path / "a.npy"))
 
 
@@ -387,7 +387,7 @@ def test_one_file_under_two_names_is_one_text(text):
     assert not as_set(windows.calibration) & as_set(windows.validation)
     np.save(text.parent / "a.npy", np.zeros((2, 8), np.int32))
     tokens = str(text.parent / "a.npy")
-    with pytest.raises(ConfigError, match="none are left for validation"):
+    with pytest.raises(ConfigError, match="needs a validation text of its own"):
         load(text=tokens, validation_text=tokens)
 
 
