@@ -40,6 +40,7 @@ from surgeon_engine.base.files import (
     write_atomically,
 )
 from surgeon_engine.base.path_problems import unwritable
+from surgeon_engine.base.paths import command_on
 from surgeon_engine.base.process_lock import (
     LockedError,
     ProcessLock,
@@ -230,8 +231,9 @@ class RunFolder:
         if self.report_path.is_file():
             raise RunFolderError(
                 "The run in {path} is complete: there is nothing to resume.",
-                "To see its result: surgeon inspect {path}.",
+                "To see its result: {command}",
                 path=self.path,
+                command=command_on(self.path, "inspect"),
             )
         self.saved_state.read()  # raises
 
@@ -277,8 +279,8 @@ class RunFolder:
     def _locked(self, use: Use) -> RunFolderError:
         hint = say("Wait until it is done, or end it.")
         if use.is_elsewhere:
-            ended = say("If it has ended: surgeon resume RUN --take-over.")
-            hint = say_all(hint, ended)
+            command = command_on(self.path, "resume", "--take-over")
+            hint = say_all(hint, say("If it has ended: {command}", command=command))
         path, holder = self.path, use.holder
         if holder is None:
             return RunFolderError(

@@ -6,6 +6,8 @@ in another place.
 
 from __future__ import annotations
 
+import shlex
+
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
 
@@ -13,6 +15,11 @@ _MAX_PATH_BYTES = 4_095  # limit of Linux, which is the highest
 _MAX_NAME_BYTES = 255
 _MAX_TEXT_BYTES = 100_000
 _SHOWN = 60  # characters in a message
+
+
+def command_on(path: object, name: str, options: str = "") -> str:
+    """Return a command on a folder or file that a person can copy."""
+    return f"surgeon {name} {shlex.quote(str(path))} {options}".rstrip()
 
 
 def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:

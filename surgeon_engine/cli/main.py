@@ -40,7 +40,7 @@ from surgeon_engine.base.errors import (
     RunCancelled,
 )
 from surgeon_engine.base.files import expand_path
-from surgeon_engine.base.paths import check_argument
+from surgeon_engine.base.paths import check_argument, command_on
 from surgeon_engine.base.sentences import say
 from surgeon_engine.cli.formatting import (
     event_line,
@@ -244,9 +244,11 @@ def _describe_run(run: RunFolder, output: Output) -> None:
     if not run.report_path.is_file():
         hint = say("Start the run again with its run.toml.")
         if run.is_being_worked_on:
-            hint = say("To follow it: surgeon watch RUN.")
+            command = command_on(run.path, "watch")
+            hint = say("To follow it: {command}", command=command)
         elif run.saved_state.exists:
-            hint = say("To go on: surgeon resume RUN.")
+            command = command_on(run.path, "resume")
+            hint = say("To go on: {command}", command=command)
         raise ConfigError(
             "{path} is the folder of a run that is not finished.", hint, path=run.path
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,7 @@ from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Basis
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
+from surgeon_engine.base.paths import command_on
 from surgeon_engine.cli.formatting import experts_line, fidelity_table, tokens_lines
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.detached.start import start_run
@@ -37,8 +37,8 @@ def start_detached(command: StartRun | ResumeRun) -> None:
     """Start or resume a run as a process of its own, and say how to follow it."""
     name = f"run-{uuid.uuid4().hex[:8]}"
     start_run(msgspec.structs.replace(command, run=name, detached=True))
-    quoted = shlex.quote(command.folder)
-    Output().print_line(f"To follow the run: surgeon watch {quoted}")
+    follow = command_on(command.folder, "watch")
+    Output().print_line(f"To follow the run: {follow}")
 
 
 def watch(run: _Run) -> None:
@@ -53,8 +53,8 @@ def watch(run: _Run) -> None:
                 if isinstance(event, Paused | Resumed):
                     output.print_line(f"{type(event).__name__}.")
     except KeyboardInterrupt as error:
-        quoted = shlex.quote(str(run))
-        output.print_line(f"The run goes on. To cancel it: surgeon stop {quoted}")
+        stops = command_on(run, "stop")
+        output.print_line(f"The run goes on. To cancel it: {stops}")
         raise typer.Exit(_CANCELLED) from error
     if RunFolder(run).saved_state.exists:
         print_resume(run, output)
@@ -96,7 +96,7 @@ def stop(
             f"The computer {use.holder.computer} has been working on the run since "
             f"{use.holder.start}. If it still does, it will follow the command soon. "
             "If it has ended, resume the run here: "
-            f"surgeon resume {shlex.quote(str(run))} --take-over"
+            + command_on(run, "resume", "--take-over")
         )
     elif isinstance(command, Cancel):
         *_, last = (envelope.event for envelope in watched.events())
@@ -113,8 +113,7 @@ def stop(
 
 def print_resume(run: Path, output: Output) -> None:
     """Print how a run goes on from what it has saved."""
-    quoted = shlex.quote(str(run))
-    output.print_line(f"To resume it later: surgeon resume {quoted}")
+    output.print_line(f"To resume it later: {command_on(run, 'resume')}")
 
 
 def print_fidelity(run: Path, output: Output) -> None:

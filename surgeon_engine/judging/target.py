@@ -18,6 +18,7 @@ from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
+from surgeon_engine.base.paths import command_on
 from surgeon_engine.compaction.restore import result_of
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.judging.answers import Speaker
@@ -88,8 +89,9 @@ def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
     if not original:
         raise ConfigError(
             "{target} is not the folder of a finished run, so its original is unknown.",
-            "Name the original, too: surgeon judge FILE ORIGINAL.",
+            "Name the original, too: {command}",
             target=target,
+            command=command_on(target, "judge", "ORIGINAL"),
         )
     found = locate(target)
     gguf = found.folder / found.gguf_file if found.gguf_file else None
@@ -124,8 +126,9 @@ def _exported(
     if folder is None:
         raise ConfigError(
             "The export of the run in {path} has failed, so there is no file to judge.",
-            "Export it again: surgeon export RUN --to FOLDER.",
+            "Export it again: {command}",
             path=run.path,
+            command=command_on(run.path, "export", "--to FOLDER"),
         )
     if not os.path.isdir(folder):
         raise ModelError(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -131,14 +132,15 @@ def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
     assert code == 0
     assert "is the folder of a run of" in out
     assert f"Its result is compact, in {moved / 'export'}\n" in out
-    killed = write_run(tmp_path, "killed", ending="killed")
+    killed = write_run(tmp_path, "a killed run", ending="killed")
     code, _, err = run("inspect", killed, capsys=capsys)
     assert (code, "is not finished" in err) == (1, True)
     assert "Start the run again" in err
     state = RunFolder(killed).saved_state.state_path
     state.parent.mkdir(exist_ok=True)
     state.touch()
-    assert "surgeon resume RUN" in run("inspect", killed, capsys=capsys)[2]
+    *_, command = run("inspect", killed, capsys=capsys)[2].rpartition("To go on: ")
+    assert shlex.split(command) == ["surgeon", "resume", str(killed)]
 
 
 def test_character_that_the_locale_lacks_is_escaped(tmp_path, monkeypatch):
@@ -518,8 +520,11 @@ def test_resume_without_a_saved_state_fails(tmp_path, capsys, monkeypatch):
     code, _, err = run("resume", "a/../", capsys=capsys)
     assert code == 1
     assert f"{tmp_path} holds no state of an interrupted run" in err
-    (tmp_path / "report.json").touch()
-    assert f"The run in {tmp_path} is complete" in run("resume", ".", capsys=capsys)[2]
+    path = write_run(tmp_path)
+    *_, command = run("resume", path, capsys=capsys)[2].rpartition(
+        "To see its result: "
+    )
+    assert shlex.split(command) == ["surgeon", "inspect", str(path)]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
