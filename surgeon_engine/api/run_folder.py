@@ -229,6 +229,7 @@ class RunFolder:
         if (use := self.use) is not None:
             raise self._locked(use)
         if self.report_path.is_file():
+            self.read_report()  # raises if it is damaged
             raise RunFolderError(
                 "The run in {path} is complete: there is nothing to resume.",
                 "To see its result: {command}",

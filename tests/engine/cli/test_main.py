@@ -525,6 +525,9 @@ def test_resume_without_a_saved_state_fails(tmp_path, capsys, monkeypatch):
         "To see its result: "
     )
     assert shlex.split(command) == ["surgeon", "inspect", str(path)]
+    (path / "report.json").write_text("damaged")
+    problem = run("resume", path, capsys=capsys)[2]
+    assert problem == run("inspect", path, capsys=capsys)[2]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
