@@ -33,6 +33,7 @@ from surgeon_engine.api.saved_state import StateFolder
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
+    check_exists,
     check_not_occupied,
     expand_path,
     name_beside,
@@ -236,6 +237,7 @@ class RunFolder:
                 path=self.path,
                 command=command_on(self.path, "inspect"),
             )
+        check_exists(self.path, RunFolderError)
         self.saved_state.read()  # raises
 
     def take_over(self) -> None:
@@ -407,6 +409,7 @@ class RunFolder:
         except OtherVersionError as error:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
+            check_exists(self.path, RunFolderError)
             has_report = self.report_path.exists()
             raise RunFolderError(
                 "The run in {path} has no result yet."

@@ -130,6 +130,13 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
         raise found
 
 
+def check_exists(path: Path, error: type[EngineError]) -> None:
+    """Raise `error` if there is nothing at `path`."""
+    if not os.path.lexists(path):
+        missing = say("There is nothing at {path}.", path=path)
+        raise error(missing, say("Check its name."))
+
+
 def _obstacle(path: Path) -> str:
     """Return what is at a path; empty for nothing and for an empty folder."""
     if path.is_dir():

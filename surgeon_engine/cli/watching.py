@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Basis
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
+from surgeon_engine.base.files import check_exists
 from surgeon_engine.base.paths import command_on
 from surgeon_engine.cli.formatting import experts_line, fidelity_table, tokens_lines
 from surgeon_engine.cli.output import EventDisplay, Output
@@ -86,6 +87,7 @@ def stop(
     folder = RunFolder(run)
     use = folder.use
     if use is None:
+        check_exists(folder.path, RunFolderError)
         raise RunFolderError("No process works on {path}.", path=folder.path)
     kind = StopAndKeep if keep else Pause if pause else Resume if go_on else Cancel
     command: Control = kind(run=run.name)

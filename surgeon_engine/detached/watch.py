@@ -45,7 +45,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.run_commands import add_command
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
-from surgeon_engine.base.files import expand_path
+from surgeon_engine.base.files import check_exists, expand_path
 from surgeon_engine.base.json_process import kill_process_tree
 from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.paths import check_path
@@ -98,6 +98,7 @@ class RunWatch:
             EngineError: There is no run, or its log cannot be read.
         """
         if self._run.use is None and not self._run.has_config:
+            check_exists(self._run.path, RunFolderError)
             raise RunFolderError(
                 "There is no run in {path}.",
                 "Choose a folder that holds a run.toml.",

@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.judgment import JudgeSettings
 from surgeon_engine.api.model_info.files import GGUF_FILE
+from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
-from surgeon_engine.base.files import expand_path
+from surgeon_engine.base.files import check_exists, expand_path
 from surgeon_engine.base.paths import command_on
 from surgeon_engine.compaction.restore import result_of
 from surgeon_engine.export.file_fidelity import put_file
@@ -87,6 +88,8 @@ def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
     if (in_run := _export_of(path)) is not None:
         return _exported(*in_run, original, settings)
     if not original:
+        if target != DEMO and not is_hub_source(target):
+            check_exists(path, ConfigError)
         raise ConfigError(
             "{target} is not the folder of a finished run, so its original is unknown.",
             "Name the original, too: {command}",

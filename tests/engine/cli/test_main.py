@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from importlib.metadata import version
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -528,6 +529,15 @@ def test_resume_without_a_saved_state_fails(tmp_path, capsys, monkeypatch):
     (path / "report.json").write_text("damaged")
     problem = run("resume", path, capsys=capsys)[2]
     assert problem == run("inspect", path, capsys=capsys)[2]
+
+
+@pytest.mark.parametrize(
+    "command", ["watch", "resume", "stop", "export", "judge", "compare"]
+)
+def test_commands_on_a_run_say_that_nothing_is_there(command, tmp_path, capsys):
+    code, _, err = run(command, tmp_path / "tpyo", capsys=capsys)
+    assert code == 1
+    assert err.splitlines() == [f"There is nothing at {tmp_path / 'tpyo'}.", ANY]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
