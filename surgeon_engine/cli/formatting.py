@@ -31,6 +31,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.formatting import (
     escape_controls,
     format_count,
@@ -187,6 +188,14 @@ def format_table(exported: Exported) -> Table:
         uses = f"{description.can} {description.cannot}".strip()
         rows.append((other.format, f"no: {other.reason}" if other.reason else uses))
     return rows_of(rows, width=8)
+
+
+def missing_export(run: RunFolder, report: Report) -> str:
+    """Return that the export of a run is gone; empty: it is there, or never was."""
+    folder = run.export_of(report)
+    if folder is None or folder.is_dir():
+        return ""
+    return f"The export of {run.path.name} is no longer in {folder}"
 
 
 def measurement_table(measured: Measured) -> Table:

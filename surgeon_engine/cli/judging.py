@@ -33,6 +33,7 @@ from surgeon_engine.cli.formatting import (
     bits_cells,
     compared_lines,
     headed_table,
+    missing_export,
     sweep_table,
 )
 from surgeon_engine.cli.output import EventDisplay, Output
@@ -238,6 +239,9 @@ def compare(
     reports = {name: run.read_report() for name, run in folders.items()}
     output = Output()
     output.print_table(sweep_table(reports, context))
+    for name, run in folders.items():
+        if gone := missing_export(run, reports[name]):
+            output.print_line(gone)
     found = {name: run.read_judgment() for name, run in folders.items()}
     judged = {name: each for name, each in found.items() if each is not None}
     if judged:

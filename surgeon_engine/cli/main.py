@@ -46,6 +46,7 @@ from surgeon_engine.cli.formatting import (
     event_line,
     format_table,
     measurement_table,
+    missing_export,
     sweep_table,
 )
 from surgeon_engine.cli.judging import compare, judge
@@ -257,8 +258,8 @@ def _describe_run(run: RunFolder, output: Output) -> None:
     output.print_line(f"{run.path} is the folder of a run of {report.model.name}.")
     output.print_table(sweep_table({run.path.name: report}, context))
     if report.exported is not None:
-        folder = run.export_of(report)
-        output.print_line(f"Its result is {report.exported.format}, in {folder}")
+        where = f"Its result is {report.exported.format}, in {run.export_of(report)}"
+        output.print_line(missing_export(run, report) or where)
 
 
 app.command()(vocabulary)

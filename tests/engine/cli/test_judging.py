@@ -1,5 +1,6 @@
 """The commands surgeon judge and surgeon compare."""
 
+import shutil
 from dataclasses import replace
 
 import msgspec
@@ -135,6 +136,19 @@ def test_compare_tells_runs_of_the_same_name_apart(tmp_path, capsys):
     assert main(["compare", *map(str, paths), again]) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.split()[0] for row in rows] == list(map(str, paths))
+
+
+def test_export_that_was_deleted_is_missing(tmp_path, capsys):
+    paths = [write_run(tmp_path, name) for name in ("one", "two")]
+    assert main(["compare", *map(str, paths)]) == 0
+    assert "no longer in" not in capsys.readouterr().out
+    shutil.rmtree(paths[1] / "export")
+    assert main(["compare", *map(str, paths)]) == 0
+    gone = f"The export of two is no longer in {paths[1] / 'export'}"
+    assert gone in capsys.readouterr().out.splitlines()
+    assert main(["inspect", str(paths[1])]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == gone
 
 
 def test_compare_names_a_folder_that_is_no_run(tmp_path, capsys):
