@@ -44,7 +44,8 @@ def plan_table(found: SettledJob, model: ModelSummary, machine: Machine) -> Tabl
     most = "at most " if pruning.has_quality_limit else ""
     sizes = f"{format_size(size.export_bytes)} of {format_size(model.file_bytes)}"
     name = "" if form.format is Format.AUTOMATIC else f"{form.format}, "
-    rows = [("file", f"{most}{sizes} ({name}{form.dtype.label})")]
+    file = f"{most}{sizes} ({name}{form.dtype.label})"
+    rows = [("model", model.name), ("file", file)]
     if (goal := size.goal) is not None:
         left = f"{format_count(goal.parameters)} of {format_count(model.parameters)}"
         rows.append(("parameters", left))

@@ -425,6 +425,7 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     text = " ".join(out.split())
     assert "Recovery: distillation, all weights" in text
     assert "twice the time" in text
+    assert text.startswith("model Demo file")
     assert "file 4.3 MB of 5.7 MB (float16)" in text
     assert "parameters 2,098,829 of 2,828,736" in text
     assert (
