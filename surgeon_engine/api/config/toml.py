@@ -97,14 +97,20 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
     try:
         return _config_of(values)
     except ConfigError:
-        lines = [*itertools.islice(_problems(values), _MAX_ERRORS)]
-        if len(lines) < 2:
+        found = [*itertools.islice(_problems(values), _MAX_ERRORS)]
+        if not found:
             raise
+    if len(found) == 1:
+        place, error = found[0]
+        raise ConfigError(
+            say_all(place, error.message), error.hint, settings=error.settings
+        )
+    lines = (say_all(place, error.message, error.hint) for place, error in found)
     raise ConfigError(say_list(*lines, separator="\n"))
 
 
-def _problems(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with each setting, whatever the others are."""
+def _problems(values: Mapping[str, Any]) -> Iterator[tuple[str, ConfigError]]:
+    """Yield the place and the error of each wrong setting, whatever others are."""
     for part, given in values.items():
         tables = [given]
         if part in _PARTS and isinstance(given, Mapping):
@@ -120,7 +126,7 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
                 if len(error.settings) < 2:
                     # Errors that know their setting do not name its part.
                     place = f"[{part}]" if error.settings else ""
-                    yield say_all(place, error.message, error.hint)
+                    yield place, error
 
 
 def _config_of(values: Mapping[str, Any]) -> RunConfig:
