@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.judgment import (
     TextJudged,
     tokens_per_step,
 )
+from surgeon_engine.api.messages.lines import text_name
 from surgeon_engine.api.messages.run import Estimate, Fidelity, format_estimate
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import judged_verdict
@@ -147,7 +148,7 @@ def _tables(judgment: Judgment) -> Iterator[Table]:
     table = headed_table("text", *headers, "bits per byte", "original")
     for text in judgment.texts:
         found = text.fidelity
-        add_row(table, found.text, *_cells(found, text), *bits_cells(found))
+        add_row(table, text_name(found.text), *_cells(found, text), *bits_cells(found))
     yield table
     if all(text.fidelity.compared is None for text in judgment.texts):
         yield _as_draft(judgment)
@@ -194,7 +195,7 @@ def _as_draft(judgment: Judgment) -> Table:
         acceptance = found.overlap
         counts = [f"{tokens_per_step(acceptance.value, x):.2f}" for x in _DRAFTED]
         cell = format_estimate(acceptance, format_percent)
-        add_row(table, found.text, cell, *counts)
+        add_row(table, text_name(found.text), cell, *counts)
     return table
 
 

@@ -73,6 +73,8 @@ def test_bits_and_the_use_as_a_draft_model_are_printed(monkeypatch, capsys):
     assert "20.0 tokens per second alone, 35.0 with the file" in out
     assert "drafts of 4 tokens, 75 % accepted" in out
     assert "llama.cpp gave no times" in printed(speed=0.0)
+    rows = printed(text="builtin").splitlines()
+    assert sum(row.startswith("Built-in text ") for row in rows) == 2
     fewer = printed(compared=0.75)
     assert "at 75 % of the tokens" in fewer
     assert "as a draft model" not in fewer
