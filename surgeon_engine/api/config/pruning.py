@@ -167,7 +167,7 @@ NAMES: dict[str, str] = {
     Structure.ROWS: say("rows"),
     Structure.COLUMNS: say("columns"),
     Structure.N_M: say("N:M"),
-    Structure.ELEMENTS: say("elements"),
+    Structure.ELEMENTS: say("single weights"),
     Method.LLM_SURGEON: say("LLM Surgeon"),
     Method.FIRST_ORDER: say("first-order gates"),
     Method.K_OBD: say("K-OBD"),

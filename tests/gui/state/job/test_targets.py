@@ -99,7 +99,7 @@ def test_incompatible_choices_are_disabled_with_a_reason():
     }
     reasons = targets.disabled_methods(Structure.ELEMENTS)
     assert set(reasons) == of_experts
-    assert reasons[Method.REAP] == "REAP does not remove elements."
+    assert reasons[Method.REAP] == "REAP does not remove single weights."
     gates = {Method.FIRST_ORDER}
     assert (
         set(targets.disabled_methods(Structure.EXPERTS))
