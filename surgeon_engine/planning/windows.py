@@ -50,7 +50,9 @@ def check_text_file(text: str) -> Path:
             else "{path} is a pipe or a device."
             if os.path.exists(path)
             else "There is no text file at {path}.",
-            "Choose a file of one of these kinds: {kinds}.",
+            "Download the text first, then choose its file."
+            if {"http:", "https:"}.intersection(path.parts)
+            else "Choose a file of one of these kinds: {kinds}.",
             path=path,
             kinds=kinds,
         )

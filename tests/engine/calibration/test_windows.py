@@ -401,6 +401,13 @@ def test_missing_file_raises(tmp_path):
         assert "There is no text file at" in error_of(text=path)
 
 
+def test_text_on_the_web_has_to_be_downloaded(tmp_path):
+    for text in ("https://example.com/a.txt", f"{tmp_path}/http:/example.com/a.txt"):
+        with pytest.raises(CalibrationError) as raised:
+            load(text=text)
+        assert "Download" in raised.value.hint
+
+
 def test_preview_shows_first_windows(text, tmp_path):
     folder = save_tiny_model(tmp_path / "tiny")
     shown = preview_text(ModelConfig(source=str(folder)), config(text=str(text)))
