@@ -100,14 +100,16 @@ def _check_not_of_run(destination: Path, run: RunFolder) -> None:
 
 
 def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
-    target = destination.resolve()
-    for path in (*protected, Path.cwd(), Path(os.path.expanduser("~"))):
+    target, models = destination.resolve(), (*protected,)
+    for path in (*models, Path.cwd(), Path(os.path.expanduser("~"))):
         if path.resolve().is_relative_to(target):
             raise ExportError(
                 "{folder} must not be replaced."
                 if path.resolve() == target
                 else "{folder} contains {path}, which must not be replaced.",
-                "Choose another folder.",
+                "The model is read from there. Choose another folder."
+                if path in models
+                else "Choose another folder.",
                 folder=destination,
                 path=path,
             )

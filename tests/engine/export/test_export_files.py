@@ -269,6 +269,7 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
     (tmp_path / "home" / "me").mkdir(parents=True)
     (tmp_path / "link").symlink_to(finished)
     checkpoint = finished / "export"
+    hints = {}
     for folder in (
         inside,
         tmp_path,
@@ -278,8 +279,11 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
         tmp_path / "link",
         checkpoint,
     ):
-        with pytest.raises(ExportError, match=r"replaced|keeps its files|is a link"):
+        refused = r"replaced|keeps its files|is a link"
+        with pytest.raises(ExportError, match=refused) as raised:
             again(finished, folder, replace=True)
+        hints[folder] = raised.value.hint
+    assert hints[checkpoint] == hints[tmp_path / "llama"] != hints[inside]
     with pytest.raises(ExportError, match="No destination"):
         export_again(str(finished), ExportConfig(), Recorder().context, replace=True)
     assert (inside / "precious").is_file()
