@@ -186,7 +186,7 @@ def test_token_file_requires_another_validation_text(tmp_path, other):
     config = RunConfig(calibration=calibration)
     problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION][0]
     assert problem.setting == "validation_text"
-    with pytest.raises(ConfigError, match="left for validation"):
+    with pytest.raises(ConfigError, match="validation text of its own"):
         config.check_consistency()
     valid = RunConfig(calibration=replace(calibration, validation_text="builtin"))
     assert find_problems(valid, MODEL, RUNS) == {}
