@@ -77,7 +77,7 @@ class RunWatch:
         self._run, self._offset = run, offset
         self._cancel_seconds = cancel_seconds
         self._kill_at: float | None = None  # None: it is not cancelled
-        self._log_problem = ""  # a warning that the log could not be written or read
+        self._log_problem = ""  # a warning that the log could not be written
 
     def handle(self, command: Control) -> None:
         """Pass a command on to the run.
@@ -150,9 +150,9 @@ class RunWatch:
                     envelope = replace(envelope, event=started)
                 case RunResumed():
                     self._log_problem = ""
-                case Logged(message=Sentence(values={"path": str(path)}) as problem):
+                case Logged(message=Sentence(values={"path": str(path), "reason": _})):
                     if path.endswith(self._run.events_path.name):
-                        self._log_problem = problem
+                        self._log_problem = envelope.event.message
             yield replace(envelope, offset=self._offset)
 
     def _new_lines(self) -> list[bytes]:
