@@ -43,11 +43,7 @@ from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.cli.formatting import sweep_table
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.cli.vocabulary import calibration_on
-from surgeon_engine.cli.watching import (
-    print_fidelity,
-    print_resume,
-    start_detached,
-)
+from surgeon_engine.cli.watching import print_fidelity, print_resume, start_detached
 
 if TYPE_CHECKING:
     from surgeon_engine.runtime.kept import Kept

@@ -38,8 +38,7 @@ def start_detached(command: StartRun | ResumeRun) -> None:
     """Start or resume a run as a process of its own, and say how to follow it."""
     name = f"run-{uuid.uuid4().hex[:8]}"
     start_run(msgspec.structs.replace(command, run=name, detached=True))
-    follow = command_on(command.folder, "watch")
-    Output().print_line(f"To follow the run: {follow}")
+    Output().print_line(f"To follow the run: {command_on(command.folder, 'watch')}")
 
 
 def watch(run: _Run) -> None:
@@ -54,8 +53,7 @@ def watch(run: _Run) -> None:
                 if isinstance(event, Paused | Resumed):
                     output.print_line(f"{type(event).__name__}.")
     except KeyboardInterrupt as error:
-        stops = command_on(run, "stop")
-        output.print_line(f"The run goes on. To cancel it: {stops}")
+        output.print_line(f"The run goes on. To cancel it: {command_on(run, 'stop')}")
         raise typer.Exit(_CANCELLED) from error
     if RunFolder(run).saved_state.exists:
         print_resume(run, output)

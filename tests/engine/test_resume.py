@@ -405,7 +405,8 @@ def test_last_state_survives_a_full_disk(tmp_path, whole, monkeypatch):
         recorder = cut_at(after_shot(3), config, folder)
     assert len(saved) == 3
     warning, again = recorder.warnings()
-    assert warning.message == again.message == (
+    assert warning == again
+    assert warning.message == (
         "The state of the run cannot be saved: No space left on device. The run goes "
         "on, and tries again later."
     )
