@@ -28,6 +28,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import editing
 from surgeon_gui.state.job.checks import STEPS
 from surgeon_gui.state.job.draft import Draft, DraftHistory
+from surgeon_gui.state.job.purposes import unfitted
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import source_problem
 from surgeon_gui.state.sources.shares import with_texts
@@ -77,11 +78,12 @@ class DraftEditor(QObject):
             self._store.set(replace(state, model_is_chosen=False))
             return
         with self._store.showing_errors():
-            model = replace(self._state.config.model, source=source.strip())
-            before = editing.draft_of(self._state)
+            before, config = editing.draft_of(self._state), self._state.config
+            config = unfitted(config, self._state.model)
+            model = replace(config.model, source=source.strip())
             self._choose()
             self._store.state = replace(self._state, is_fitting=True)
-            self.edit(replace(self._state.config, model=model), before)
+            self.edit(replace(config, model=model), before)
 
     def edit(self, config: RunConfig, before: Draft | None = None) -> None:
         """Make `config` the draft; undo restores `before`, by default the last one."""

@@ -20,7 +20,12 @@ class Purpose(StrEnum):
     FASTER = "faster"
 
 
-_OF_DENSE = (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
+# The last is for architectures whose heads and neurons are not known.
+_OF_DENSE = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.NEURONS,
+    Structure.ROWS_AND_COLUMNS,
+)
 # Structures to remove for a purpose: the first that the model has.
 _WANTED: dict[Purpose, tuple[Structure, ...]] = {
     Purpose.SMALLER: (Structure.EXPERTS_AND_NEURONS, Structure.EXPERTS, *_OF_DENSE),

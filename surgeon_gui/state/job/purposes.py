@@ -7,6 +7,7 @@ from dataclasses import replace
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
+    COUPLED,
     OF_EXPERTS,
     OF_SHARE,
     SPARSE,
@@ -37,10 +38,11 @@ def with_purpose(
 
     Model, texts, target and recovery stay; the method too, unless it was for single
     weights or does not remove the structure. Of a model that has not been read, the
-    job is taken to say what it has.
+    job is taken to say whether it has experts, heads and neurons.
     """
     before, plain = config.pruning, PruningConfig()
-    kind = structure_for(purpose, kinds_of(model) or (before.structure,))
+    of_job = (before.structure,) if before.structure in COUPLED else ()
+    kind = structure_for(purpose, kinds_of(model) or of_job)
     if before.structure in SPARSE:
         before = replace(before, method=plain.method, damping=plain.damping)
     before = with_method_for(kind, before)
@@ -79,8 +81,8 @@ def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
     place of a size that the model cannot have. The structure of a job without a purpose
     stays: it is a setting of the user.
     """
-    purpose = None
-    if (config.pruning.structure in OF_EXPERTS) is not bool(model.experts):
+    purpose, kind = None, config.pruning.structure
+    if kind not in kinds_of(model) or bool(model.experts) is not (kind in OF_EXPERTS):
         purpose = purpose_of(config, None)
     if purpose is not None:
         config = with_purpose(config, purpose, model)
@@ -90,6 +92,17 @@ def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
     usual_job = replace(config, pruning=usual)
     can_have = _can_have_target(config, model) or not _can_have_target(usual_job, model)
     return config if can_have else usual_job
+
+
+def unfitted(config: RunConfig, model: ModelSummary | None) -> RunConfig:
+    """Return the job without the rows and columns that its purpose removes of a model.
+
+    The next model may have heads and neurons.
+    """
+    purpose = purpose_of(config, model)
+    if purpose is None or config.pruning.structure in COUPLED:
+        return config
+    return with_purpose(config, purpose, None)
 
 
 def _can_have_target(config: RunConfig, model: ModelSummary) -> bool:

@@ -9,6 +9,8 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    OF_EXPERTS,
     Method,
     PruningConfig,
     Structure,
@@ -21,10 +23,12 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.state.job.purposes import (
     fitted_to,
     purpose_of,
+    unfitted,
     with_languages,
     with_purpose,
 )
@@ -131,6 +135,22 @@ def test_model_without_heads_to_remove_loses_neurons():
         job = with_purpose(RunConfig(), purpose, model)
         assert job.pruning.structure is Structure.NEURONS
         assert purpose_of(job, model) is purpose
+
+
+def test_model_of_unknown_heads_and_neurons_loses_rows_and_columns_alone():
+    supports = (
+        *(StructureSupport(x, "not known.") for x in COUPLED if x not in OF_EXPERTS),
+        *(StructureSupport(x) for x in Structure if x not in COUPLED),
+    )
+    unknown = msgspec.structs.replace(MODEL, structures=supports, coupled=())
+    job = RunConfig()
+    fitted = fitted_to(job, unknown)
+    assert fitted.pruning.structure is Structure.ROWS_AND_COLUMNS
+    assert not dict(job_errors(fitted, unknown))
+    assert purpose_of(fitted, unknown) is SMALLER
+    assert fitted_to(unfitted(fitted, unknown), MODEL) == job
+    chosen = RunConfig(pruning=PruningConfig(Structure.ROWS_AND_COLUMNS))
+    assert fitted_to(unfitted(chosen, MODEL), MODEL) == chosen
 
 
 def test_languages_make_the_number_of_tokens_automatic_unless_it_is_set():
