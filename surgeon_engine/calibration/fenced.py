@@ -23,12 +23,13 @@ from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.texts import SHIPPED_TEXT, TextSource, check_tokenizer
+from surgeon_engine.calibration.texts import SHIPPED_TEXT, TextSource
 from surgeon_engine.calibration.windows import TokenWindows, vocabulary_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.model.tokenizer import reading_seconds, tokenizer_problem
 from surgeon_engine.model.vocabulary.definition import definition_of
+from surgeon_engine.planning.windows import check_tokenizer
 from surgeon_engine.runtime import fence
 
 _OWN = {BUILTIN_TEXT, SHIPPED_TEXT}

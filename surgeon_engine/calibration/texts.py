@@ -8,7 +8,7 @@ hf://datasets/org/name        a column of the first rows         hub_datasets.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -19,7 +19,6 @@ from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
     MoreText,
-    is_token_file,
     real_name,
 )
 from surgeon_engine.api.messages.sources import TextDescribed
@@ -103,23 +102,6 @@ def validation_source(config: CalibrationConfig) -> TextSource:
         split=config.validation_split,
         rows=config.rows,
     )
-
-
-def check_tokenizer(problem: str, names: Iterable[str]) -> None:
-    """Check that a model has a tokenizer, if texts need one.
-
-    `problem` says why it has none; empty if it has. Token files need none.
-
-    Raises:
-        CalibrationError: It has none.
-    """
-    if problem and not all(map(is_token_file, names)):
-        raise CalibrationError(
-            "{problem} Texts need a tokenizer.",
-            "Download the model's files again, with the tokenizer, or use token files "
-            "(.npy).",
-            problem=problem,
-        )
 
 
 def read_documents(source: TextSource, part: Part) -> Documents:

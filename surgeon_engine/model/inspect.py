@@ -51,7 +51,7 @@ from surgeon_engine.model.source import (
     read_model_config,
 )
 from surgeon_engine.model.stored_tensors import has_mxfp4, held_numbers, stored_dtype
-from surgeon_engine.model.tokenizer import tokenizer_bytes
+from surgeon_engine.model.tokenizer import no_tokenizer, tokenizer_bytes
 from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.runtime import devices
 
@@ -316,6 +316,7 @@ def describe(
         gguf_widths=_gguf_widths(model),
         fills_shared=any(x.counts_shared for x in family_of(config.model_type).gguf),
         tokenizer_bytes=tokenizer_bytes(source),
+        tokenizer_problem=no_tokenizer(source),
         not_loaded=_not_loaded(model, source),
         other_parameters=_other_parameters(model),
         token_parameters=_token_parameters(model),

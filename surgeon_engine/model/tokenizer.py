@@ -78,8 +78,8 @@ def tokenizer_problem(source: ModelSource) -> str:
     files = stamps_of(source)
     if source.is_bundled or _tried.get(source) == files:
         return ""
-    if not source.gguf_file and not any(any(source.folder.glob(x)) for x in _FILES):
-        return say("The folder of {source} has no tokenizer.", source=source.name)
+    if missing := no_tokenizer(source):
+        return missing
     subject = say("The tokenizer of {source}", source=source.name)
     try:
         fence.call(
@@ -92,6 +92,13 @@ def tokenizer_problem(source: ModelSource) -> str:
         return error.message
     _tried[source] = files
     return ""
+
+
+def no_tokenizer(source: ModelSource) -> str:
+    """Return a sentence if there are no files of a tokenizer; else empty."""
+    if source.gguf_file or any(any(source.folder.glob(x)) for x in _FILES):
+        return ""
+    return say("The folder of {source} has no tokenizer.", source=source.name)
 
 
 def reading_seconds(source: ModelSource) -> float:

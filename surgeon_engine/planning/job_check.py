@@ -20,7 +20,7 @@ from surgeon_engine.planning.formats import check_format
 from surgeon_engine.planning.limits import bundle_of
 from surgeon_engine.planning.target_check import check_supported, check_target_in_limits
 from surgeon_engine.planning.target_size import Goal, goal_of
-from surgeon_engine.planning.windows import check_window_length
+from surgeon_engine.planning.windows import check_tokenizer, check_window_length
 
 
 def job_errors(
@@ -64,6 +64,10 @@ def job_errors(
         ("pruning.target", check_target),
         ("export.format", lambda: check_format(config, model)),
         ("calibration.window_length", check_windows),
+        (
+            "calibration.text",
+            lambda: check_tokenizer(model.tokenizer_problem, calibration.texts_read),
+        ),
     )
     for setting, check in checks:
         if setting == "pruning.target" and has_failed:

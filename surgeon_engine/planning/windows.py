@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
+    is_token_file,
     real_name,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -33,6 +34,23 @@ def check_window_length(length: int, longest: int) -> None:
             "Use windows of at most {limit} tokens, or split a token file into such.",
             shape=length,
             limit=longest,
+        )
+
+
+def check_tokenizer(problem: str, names: Iterable[str]) -> None:
+    """Check that a model has a tokenizer, if texts need one.
+
+    `problem` says why it has none; empty if it has. Token files need none.
+
+    Raises:
+        CalibrationError: It has none.
+    """
+    if problem and not all(map(is_token_file, names)):
+        raise CalibrationError(
+            "{problem} Texts need a tokenizer.",
+            "Download the model's files again, with the tokenizer, or use token files "
+            "(.npy).",
+            problem=problem,
         )
 
 

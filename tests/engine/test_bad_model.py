@@ -18,11 +18,11 @@ from surgeon_engine.api.model_info.files import find_weight_files
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.calibration.own_samples import Author, own_text
-from surgeon_engine.calibration.texts import check_tokenizer
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import TEMPLATES, locate
 from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
+from surgeon_engine.planning.windows import check_tokenizer
 from tests.helpers.tiny_models import save_tiny_model
 
 WEIGHTS = "model.safetensors"
@@ -323,6 +323,14 @@ def test_bad_tokenizer_ends_in_a_sentence(folder, kind):
         check_tokenizer(problem, ["a.txt"])
     assert problem in error.value.message
     check_tokenizer(problem, ["a.npy"])
+
+
+def test_inspection_finds_that_there_is_no_tokenizer(folder):
+    assert not inspect_model(ModelConfig(str(folder))).model.tokenizer_problem
+    for file in folder.glob("token*"):
+        file.unlink()
+    found = inspect_model(ModelConfig(str(folder))).model.tokenizer_problem
+    assert found == tokenizer_problem(locate(str(folder)))
 
 
 def test_tokenizer_with_dropout_splits_a_text_always_alike(folder):

@@ -179,6 +179,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     gguf_widths: Widths | None = None
     fills_shared: bool = False  # there, shared experts are as wide as several others
     tokenizer_bytes: int = 0  # approximate size of the tokenizer in a GGUF file
+    tokenizer_problem: Text = ""  # empty unless the model has none
     other_parameters: int = 0  # towers and projectors beside the language model
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
     # Parameters per token in embeddings and head; 0: no tokens can be removed.

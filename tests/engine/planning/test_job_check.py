@@ -1,7 +1,9 @@
 """Jobs that are impossible with their model are refused, with a setting to change."""
 
+import msgspec
 import pytest
 
+from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.job_check import job_errors
@@ -38,3 +40,13 @@ def test_number_of_tokens_that_removes_none_is_refused(sparsity):
     assert errors_with(MODEL.vocabulary - 1) == []
     for tokens in (MODEL.vocabulary, 100 * MODEL.vocabulary):
         assert errors_with(tokens) == ["pruning.vocabulary_tokens"]
+
+
+def test_without_a_tokenizer_token_files_alone_are_possible():
+    model = msgspec.structs.replace(MODEL, tokenizer_problem="It has none.")
+    ((setting, error),) = job_errors(RunConfig(), model)
+    assert setting == "calibration.text"
+    assert "It has none." in error.message
+    for other, count in (("b.npy", 0), ("b.txt", 1)):
+        tokens = CalibrationConfig("a.npy", validation_text=other)
+        assert len([*job_errors(RunConfig(calibration=tokens), model)]) == count
