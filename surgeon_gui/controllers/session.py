@@ -127,6 +127,9 @@ class Session(QObject):
             hint = tr("Choose its computer first (File > Computers).")
             self.store.report(message, hint)
             return
+        current = self.state.run
+        if current.status.is_busy and current.folder == earlier.folder:
+            return  # a second click
         if self.state.is_busy:
             message = tr("Something else is in progress.")
             self.store.report(message, tr("Resume the run after it has ended."))

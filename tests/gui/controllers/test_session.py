@@ -172,6 +172,18 @@ def test_resumed_run_shows_the_saved_time(session, tmp_path, is_saved, seconds):
     assert session.state.run.seconds(1e9) == seconds
 
 
+def test_second_click_on_resume_does_nothing(session, engine, tmp_path):
+    earlier = requested("old", RunConfig(), str(tmp_path), at=100.0)
+    earlier = replace(earlier, status=Status.CANCELLED, ended=140.0)
+    session.resume_run(earlier)
+    first, sent = session.state, [*engine.commands]
+    session.resume_run(earlier)
+    assert session.state is first
+    assert engine.commands == sent
+    session.resume_run(replace(earlier, folder="another"))
+    assert session.state.notice is not None
+
+
 def test_run_in_progress_shows_its_newest_stage_before_the_engine_answers(
     qtbot, session, engine, tmp_path
 ):
