@@ -19,14 +19,14 @@ class ControlView:
     tip: str
 
 
-def run_controls(run: RunState) -> dict[str, ControlView]:
-    """Return the controls of a run by their names."""
+def run_controls(run: RunState, *, is_behind: bool = False) -> dict[str, ControlView]:
+    """Return the controls of a run by their names; `is_behind`: see `AppState`."""
     status = run.status
     stopping = tr("Finishing…") if status is Status.STOPPING else ""
     cancelling = tr("Canceling…") if status is Status.CANCELLING else ""
     tip = _stop_obstacle(run)
     return {
-        "pause": _pause(status),
+        "pause": _pause(status, is_heard=not is_behind),
         "stop": _view("stop_button", run.can_stop, label=stopping, tip=tip),
         "cancel": _view("cancel_button", status.can_cancel, label=cancelling),
     }
@@ -52,11 +52,11 @@ def _stop_obstacle(run: RunState) -> str:
     return "" if run.history else tr("Nothing has been removed yet.")
 
 
-def _pause(status: Status) -> ControlView:
+def _pause(status: Status, *, is_heard: bool) -> ControlView:
     if status is Status.PAUSED:
-        return _view("resume_button", True)
+        return _view("resume_button", is_heard)
     label = tr("Pausing…") if status is Status.PAUSING else ""
-    return _view("pause_button", status.can_pause, label=label)
+    return _view("pause_button", status.can_pause and is_heard, label=label)
 
 
 def _view(

@@ -349,7 +349,8 @@ class MainWindow(QMainWindow):
         is_running = state.run.status.is_busy
         self.places.show_progress(state.run.progress if is_running else None)
         self.runs.queue.redraw()
-        self._menus.show_controls(run_controls(state.active_run))
+        controls = run_controls(state.active_run, is_behind=state.is_behind)
+        self._menus.show_controls(controls)
         actions = self._menus.actions
         actions["start_action"].setEnabled(not blocking(obstacle))
         actions["save_job_action"].setEnabled(state.model_is_chosen)

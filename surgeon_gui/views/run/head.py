@@ -126,17 +126,19 @@ class RunHead(QWidget):
         is_told = run.error is not None and run.error is state.notice
         self._controls.setVisible(is_busy)
         self._outcome.setVisible(not is_busy)
-        controlled = (run.status, run.can_stop, run.is_exporting)
+        is_behind = state.is_behind
+        controlled = (run.status, run.can_stop, run.is_exporting, is_behind)
         if controlled != self._controlled:
             self._controlled = controlled
-            for name, view in run_controls(run).items():
+            for name, view in run_controls(run, is_behind=is_behind).items():
                 made = self._buttons[name]
                 show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
         if is_busy:
             show_elided(self._crumb, place)
             show_elided(self._title, self.name)
+            is_starting = is_behind and run.status is not Status.PAUSED
             clock = result_text.clock(run, now)
-            self._time.setText(tr("Engine is starting…") if state.is_behind else clock)
+            self._time.setText(tr("Engine is starting…") if is_starting else clock)
             show_text(self._warning, "")
         elif run is not self._run or is_told is not self._is_told:
             self._is_told = is_told

@@ -40,6 +40,15 @@ def controls_of(status, **more):
     return run_controls(RunState(status=status, **{"history": HISTORY} | more))
 
 
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.PAUSED])
+def test_pause_and_resume_wait_for_an_engine_that_watches_the_run(status):
+    run = RunState(status=status, history=HISTORY)
+    heard, behind = run_controls(run), run_controls(run, is_behind=True)
+    assert heard["pause"].is_enabled and not behind["pause"].is_enabled
+    assert behind["pause"].label == heard["pause"].label
+    assert behind["cancel"] == heard["cancel"]
+
+
 @pytest.mark.parametrize("status", [Status.STARTING, Status.RUNNING, Status.PAUSED])
 def test_stop_is_disabled_until_something_is_removed(status):
     stop = controls_of(status, stage=Stage.CURVATURE, history=())["stop"]

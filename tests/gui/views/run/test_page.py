@@ -108,6 +108,17 @@ def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
     assert shown(page, "part_measure_time") != before[1]
 
 
+def test_paused_run_that_was_read_is_shown_as_paused_and_resumes_later(page):
+    read = replace(RUNNING, log_bytes=1000, status=Status.PAUSED, paused_at=50.0)
+    show(page, read, now=60.0)
+    paused, resume = shown(page, "run_time"), find(page, "pause_button")
+    label = resume.text()
+    assert resume.isEnabled()
+    page.show_state(replace(page.session.state, engine=Engine.STARTING), 61.0)
+    assert shown(page, "run_time") == paused
+    assert resume.text() == label and not resume.isEnabled()
+
+
 @pytest.mark.parametrize("status", [Engine.STARTING, Engine.READY])
 def test_resumed_run_is_shown_as_resumed_until_its_state_is_loaded(page, status):
     earlier = interrupted(replace(RUNNING, log_bytes=1000), 60.0)  # read from its log
