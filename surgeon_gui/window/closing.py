@@ -31,7 +31,7 @@ _RUN_TEXT = _CloseText(
     tr("A run is in progress"),
     tr("A run is in progress. Close anyway?"),
     tr(
-        "“Finish here and close” finishes the current shot, writes and verifies the "
+        "“Finish here and close” finishes what is in work, writes and verifies the "
         "model and closes Surgeon."
     ),
     tr("Finish here and close"),
@@ -41,8 +41,8 @@ _PAUSED_TEXT = _RUN_TEXT._replace(
     title=tr("A run is paused"),
     question=tr("A run is paused. Close anyway?"),
     explanation=tr(
-        "“Finish here and close” resumes the run until the current shot is finished, "
-        "writes and verifies the model and closes Surgeon."
+        "“Finish here and close” resumes the run, finishes what is in work, writes and "
+        "verifies the model and closes Surgeon."
     ),
 )
 _EXPORTING_TEXT = _RUN_TEXT._replace(

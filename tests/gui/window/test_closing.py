@@ -14,7 +14,7 @@ from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.window import closing
-from tests.helpers.fake_engine import FAILURE, NO_SPACE
+from tests.helpers.fake_engine import FAILURE, NO_SPACE, shot_finished
 from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.windows import (
     TIMEOUT_MS,
@@ -44,6 +44,11 @@ def test_question_says_whether_progress_is_kept(tmp_path):
     exporting = AppState(run=replace(run, stage=Stage.EXPORT))
     text = closing._close_text(None, exporting, QueueState())
     assert text.keep and "current shot" not in text.explanation
+    shots = (shot_finished(1, 1, 0.3),)
+    for status in (Status.RUNNING, Status.PAUSED):
+        recovering = replace(run, status=status, stage=Stage.REFIT, history=shots)
+        text = closing._close_text(None, AppState(run=recovering), QueueState())
+        assert text.keep and "shot" not in text.explanation
 
 
 def test_texts_name_the_button_that_keeps_the_task():
