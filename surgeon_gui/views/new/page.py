@@ -35,6 +35,7 @@ from surgeon_gui.state.job.targets import goal_or_none, share_with_tokens
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import (
     is_model_being_read,
+    model_problem,
     reading_note,
 )
 from surgeon_gui.text.captions import CAPTIONS
@@ -295,7 +296,8 @@ class NewPage(QWidget):
     def _show_plan(self, state: AppState) -> None:
         line = plan.headline(state, self._found) if state.has_plan else None
         is_told = state.model is not None or state.is_busy or not state.is_connected
-        problem = sentence(self._obstacle) if is_told else ""
+        is_above = self._obstacle == model_problem(state)  # on the card of the model
+        problem = sentence(self._obstacle) if is_told and not is_above else ""
         title = line.title if line is not None else ""
         show_text(self._title, title)
         # What keeps the run from starting is not cut; elsewhere if there is room.
@@ -341,7 +343,7 @@ class NewPage(QWidget):
     def _waiting(self, state: AppState) -> str:
         if state.model is None and state.model_is_chosen:
             later = tr("The curve appears when the model has been read.")
-            return reading_note(state) or later
+            return reading_note(state) or ("" if model_problem(state) else later)
         return ""
 
     def _rises(self) -> tuple[Sequence[float], Sequence[float]] | None:

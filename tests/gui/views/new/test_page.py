@@ -171,8 +171,15 @@ def test_curve_is_there_once_the_model_has_been_read(place):
     assert bar.isVisible()
     assert "engine is starting" in curve.accessibleDescription()
     failed = Request("inspect-1", error=Failed("It is damaged.", ""))
-    session.store.set(replace(ready, requests={RequestKind.INSPECTION: failed}))
-    assert not bar.isVisible()
+    broken = replace(ready, requests={RequestKind.INSPECTION: failed})
+    running = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+    for state in (broken, replace(broken, run=running)):
+        session.store.set(state)
+        assert not bar.isVisible()
+        assert curve.accessibleDescription() == ""
+        assert line(place, "model_problem") == "It is damaged."
+        assert line(place, "plan_warning") == ""
+        assert "It is damaged." in find(place, "start_button").toolTip()
     session.store.set(ready)
     assert curve.share == pytest.approx(0.3)
     assert not bar.isVisible()
