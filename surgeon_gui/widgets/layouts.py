@@ -223,6 +223,16 @@ class PageArea(QScrollArea):
         )
 
 
+class LowColumn(QWidget):
+    """A column that scrolls only if its parts cannot be low enough for their area."""
+
+    @override
+    def heightForWidth(self, width: int) -> int:
+        layout = self.layout()
+        assert layout is not None
+        return layout.totalMinimumHeightForWidth(width)
+
+
 class CardRow(QWidget):
     """Gives its cards the same width; `narrow`: pixels below which they are stacked."""
 

@@ -91,7 +91,6 @@ class MainWindow(QMainWindow):
         )
         self.setObjectName("main_window")
         self.setWindowTitle(labels.APPLICATION)
-        self.setMinimumSize(*_MIN_SIZE)
         self.setAcceptDrops(True)
         self._menus = Menus(self)
         self._make_places()
@@ -329,6 +328,7 @@ class MainWindow(QMainWindow):
     def _reset_size(self) -> None:
         # Its buttons must not lie beyond the edge of a small screen.
         available = self.screen().availableGeometry().size() - _FRAME
+        self.setMinimumSize(QSize(*_MIN_SIZE).boundedTo(available))
         self.resize(QSize(*_SIZE).boundedTo(available))
 
     # Reactions to the session and to controls

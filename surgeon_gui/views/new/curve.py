@@ -35,7 +35,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.controls import bold, described
 from surgeon_gui.widgets.progress import ProgressBar
 
-_MIN_SIZE = QSize(320, 150)
+_MIN_SIZE = QSize(320, 120)
 _BUSY_WIDTH = 160  # pixels
 _HANDLE = 9  # radius, pixels
 _DOT = 4

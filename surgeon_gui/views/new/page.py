@@ -63,6 +63,8 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import (
     STRETCH,
+    LowColumn,
+    PageArea,
     card,
     horizontal,
     in_column,
@@ -166,23 +168,27 @@ class NewPage(QWidget):
         grid.addWidget(self._title, 0, 0)
         grid.addLayout(self._line, 1, 0, 1, 2)
         grid.addLayout(row_of(self._folder), 2, 0)
-        column = self._column = QWidget()
+        column = self._column = LowColumn()
         choices = in_column(self._choices, self.domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
         margin = (PAGE, ROOM, PAGE, ROOM)
         self._parts = vertical(column, *parts, margin=margin, spacing=ROOM - 4)
-        column.installEventFilter(self)
+        area = PageArea(column, self._parts)
+        area.setMinimumWidth(_MIN_COLUMN)
+        self._viewport = area.viewport()
+        for each in (column, self._viewport):
+            each.installEventFilter(self)
         self._splitter = QSplitter()
         self._splitter.setObjectName("new_splitter")
         self._splitter.setChildrenCollapsible(False)
-        self._splitter.addWidget(column)
+        self._splitter.addWidget(area)
         self._splitter.setStretchFactor(0, 1)
         vertical(self, self._splitter)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in {QEvent.Type.Resize, QEvent.Type.LayoutRequest}:
-            width = self._column.width()
+            width = self._viewport.width()
             needed = sum(each.sizeHint().width() + GAP for each in self._all_chips)
             needed += 2 * PAGE
             stack(self._purposes, is_stacked=width < needed)
@@ -219,6 +225,7 @@ class NewPage(QWidget):
         is_narrow = self.width() < _MIN_COLUMN + _DRAWER
         for each in (self.model_card, self._frame, *self._all_chips):
             each.setHidden(is_narrow and self._expert_button.isChecked())
+        self.expert.setMinimumWidth(0 if is_narrow else _DRAWER)
         if is_narrow and self.expert.parentWidget() is not self._column:
             self._parts.insertWidget(0, self.expert, 1)
         elif not is_narrow and self.expert.parentWidget() is self._column:
@@ -228,7 +235,6 @@ class NewPage(QWidget):
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
         self.expert = Expert(pages, self._actions, self._on_reset)
-        self.expert.setMinimumWidth(_DRAWER)
         self.expert.hide()
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
         self.expert.closed.connect(self._expert_button.setFocus)
@@ -309,8 +315,7 @@ class NewPage(QWidget):
         self._folder.show_line(*plan.destination_text(state))
         is_right = not problem or state.is_busy
         self._folder.setVisible(state.model is not None and is_right)
-        alternative = line.alternative if line is not None else None
-        self._quantize.setVisible(alternative is not None)
+        self._quantize.setVisible(line is not None and line.alternative is not None)
 
     def _show_warning(self, text: str) -> None:
         """Show a text in amber, which takes as much of its line as it needs."""

@@ -3,8 +3,9 @@
 import itertools
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton, QScrollArea
 
@@ -18,6 +19,8 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.bars import Bar
 from surgeon_gui.views.steps.step_panel import StepCard, StepHeader
+from surgeon_gui.widgets.layouts import PageArea
+from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.widget_queries import choose_unit
 from tests.helpers.window_audit import controls, cut_texts, pages, settle
 from tests.helpers.windows import (
@@ -98,6 +101,26 @@ def test_expert_has_room_in_the_smallest_window(qtbot, window):
     ends = [y + x.height() for x, y in zip(cards, tops, strict=True)]
     above = [end for y, end in zip(tops, ends, strict=True) if y < 0]
     assert above and max(above) <= 0  # no part of another frame
+
+
+def test_window_fits_a_small_screen_and_its_page_scrolls_to_start(
+    qtbot, window, monkeypatch
+):
+    """As with a scale of 2 on a screen of 1280 x 800."""
+    load_and_wait(qtbot, window)
+    screen = SimpleNamespace(availableGeometry=lambda: QRect(0, 0, 640, 400))
+    monkeypatch.setattr(MainWindow, "screen", lambda self: screen)
+    window._reset_size()
+    settle()
+    assert window.width() <= 640 and window.height() <= 400
+    start, page = find(window, "start_button"), find(window, "new_page")
+    for _ in range(2):  # at first without Expert
+        page.findChild(PageArea).ensureWidgetVisible(start)
+        settle()
+        assert start.visibleRegion().boundingRect() == start.rect()
+        assert sideways(window) == []
+        open_step(window, Step.TARGET)
+        settle()
 
 
 def test_header_under_the_mouse_has_a_ground_and_no_second_frame(qtbot):
