@@ -27,6 +27,8 @@ from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
 # Names of modules that read images or sound, which GIT has in its language model.
+# Layers whose weights a family reads without a call: nothing of them can be measured.
+_UNCALLED = {"mamba": "mixer.dt_proj"}
 _TOWER = re.compile(r"(vision|visual|image|audio|speech)_")
 
 
@@ -369,14 +371,15 @@ def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
         for each in experts_of(model)
         if not _TOWER.search(each.module.removeprefix(prefix))
     }
-    routers = {each.router for each in experts.values()}
+    skipped = {each.router for each in experts.values()}
+    skipped.add(_UNCALLED.get(model.config.model_type, ""))
     found: list[PrunableLayer] = []
     for index, block in enumerate(blocks):
         for kind, module in block.named_modules():
             name = f"{prefix}.{index}.{kind}"
             if name in experts:
                 found.append(_experts_layer(model, experts[name], index, kind))
-            elif isinstance(module, LINEAR) and name not in routers:
+            elif isinstance(module, LINEAR) and skipped.isdisjoint((name, kind)):
                 found.append(PrunableLayer(name, index, kind, module))
     return tuple(found)
 

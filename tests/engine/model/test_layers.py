@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from benchmarks.small_models import without_weights
 from surgeon_engine.base.errors import ModelError
@@ -31,6 +32,16 @@ def test_every_linear_layer_of_every_block_is_found(family):
         assert modules[layer.name] is layer.module
         assert "embed" not in layer.name
         assert "lm_head" not in layer.name
+
+
+def test_layers_of_mamba_are_those_that_it_calls():
+    config = MambaConfig(hidden_size=16, num_hidden_layers=2, vocab_size=16)
+    model = MambaForCausalLM(config)
+    called = set()
+    for layer in prunable_layers(model):
+        layer.module.register_forward_hook(lambda *_, name=layer.name: called.add(name))
+    model(torch.arange(4)[None])
+    assert called == {layer.name for layer in prunable_layers(model)} != set()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
