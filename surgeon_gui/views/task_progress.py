@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
@@ -63,17 +63,23 @@ class TaskProgress(QWidget):
     def _return_focus(self) -> None:
         """Give the focus to a starter that is in sight, the page, or the next control.
 
-        A page takes the focus if it has a focus proxy.
+        A page takes the focus if it has a focus proxy that takes it.
         """
         for each in self._starters:
             if each.isVisible() and each.isEnabled():
                 each.setFocus()
                 return
         page = self.parentWidget()
-        while page is not None and page.focusProxy() is None:
+        while page is not None and not _has_proxy(page):
             page = page.parentWidget()
         (page or neighbor_in_focus_chain(self._cancel, is_next=True)).setFocus()
 
     def show_share(self, share: float | None) -> None:
         """Show a more accurate progress, from 0 to 1; None: it is not known."""
         self._bar.show_share(share)
+
+
+def _has_proxy(page: QWidget) -> bool:
+    """Return whether a page has a focus proxy; areas that only scroll take no focus."""
+    proxy = page.focusProxy()
+    return proxy is not None and proxy.focusPolicy() is not Qt.FocusPolicy.NoFocus
