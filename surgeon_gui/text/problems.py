@@ -133,7 +133,12 @@ class Kind(Enum):
 
 
 # What passes by itself in a moment.
-PASSING = (Kind.ENGINE_STARTING, Kind.MACHINE_UNKNOWN, Kind.TEXT_UNREAD)
+PASSING = (
+    Kind.ENGINE_STARTING,
+    Kind.MACHINE_UNKNOWN,
+    Kind.MODEL_UNREAD,
+    Kind.TEXT_UNREAD,
+)
 
 
 class Bytes(int):

@@ -21,6 +21,8 @@ from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.job.purposes import fitted_to
+from surgeon_gui.state.job.targets import target_of
 from surgeon_gui.state.queue.text import stop_note
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import cancel_note
@@ -47,9 +49,7 @@ class RunActions(QObject):
     ) -> None:
         super().__init__(window)
         self._start, self._queue = start, queue
-        self._wanted: RunConfig | None = (
-            None  # to start once nothing passing is in its way
-        )
+        self._wanted: RunConfig | None = None  # to start once it has been read
         session.changed.connect(self._go_on)
         session.changed.connect(self._follow_question)
         self._session, self._window = session, window
@@ -59,7 +59,7 @@ class RunActions(QObject):
 
     @Slot()
     def start(self) -> None:
-        """Start a run with what the inputs show, once its texts have been read."""
+        """Start a run with what the inputs show, once they have been read."""
         finish_typing(self._window.focusWidget())
         self._wanted = self._session.state.config
         self._go_on()
@@ -69,8 +69,12 @@ class RunActions(QObject):
         """Start the job that is wanted, unless it has changed or cannot be started."""
         if self._wanted is None:
             return
-        obstacle = self._session.start_obstacle()
-        is_same = self._session.state.config == self._wanted
+        state, obstacle = self._session.state, self._session.start_obstacle()
+        is_same = state.config == self._wanted
+        if state.model is not None and not is_same:  # it may have been read since
+            is_fitted = state.config == fitted_to(self._wanted, state.model)
+            wanted = target_of(self._wanted.pruning)
+            is_same = is_fitted and target_of(state.config.pruning) == wanted
         if is_same and obstacle is not None and obstacle.kind in PASSING:
             return
         self._wanted = None

@@ -132,10 +132,10 @@ def draft_obstacle(state: AppState) -> Problem | None:
     for kind in (RequestKind.PREVIEW, RequestKind.VOCABULARY):
         if (error := state.request(kind).error) is not None:
             return of_error(error)
-    if problem := reading_obstacle(state):
-        return problem
     if state.engine is Engine.STARTING:
         return Problem(Kind.ENGINE_STARTING)
+    if problem := reading_obstacle(state):
+        return problem
     if state.machine is None:
         return Problem(Kind.MACHINE_UNKNOWN)
     return resource_obstacle(state.resource_check)

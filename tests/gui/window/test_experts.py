@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox
 
 from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig, Structure
@@ -79,10 +78,8 @@ def test_run_of_a_mixture_begins_once_the_model_is_read(
 ):
     monkeypatch.setattr(draft_editor, "model_facts", lambda source: None)
     new_window.session.draft.choose_model(mixture)
-    start = find(new_window, "start_action", QAction)
-    assert not start.isEnabled()
-    wait_until(qtbot, start.isEnabled)
-    start.trigger()
+    trigger(new_window, "start_action")
+    assert new_window.session.state.model is None
     wait_for_status(qtbot, new_window, Status.FINISHED)
     assert run_of(new_window).config.pruning.structure is Structure.EXPERTS_AND_NEURONS
 

@@ -425,12 +425,6 @@ def test_start_obstacle_depends_on_the_state(state, kind):
     assert start_obstacle(READY) is None
 
 
-@pytest.mark.parametrize("engine", [Engine.STARTING, Engine.READY])
-def test_start_is_disabled_until_the_model_is_read(engine):
-    unread = with_request(READY, RequestKind.INSPECTION, Request("inspect-1"))
-    assert blocking(start_obstacle(replace(unread, engine=engine)))
-
-
 def test_start_waits_until_the_free_disk_is_known():
     waiting = start_obstacle(replace(READY, machine=None))
     assert waiting is not None
