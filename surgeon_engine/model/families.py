@@ -267,6 +267,7 @@ FAMILIES = {
         )
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
+    "mamba": Family(uncalled="mixer.dt_proj"),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
     "minimax_m2": written("minimax-m2", rotates_parts=True, gating=_SIGMOID),
     "mixtral": Family(gguf=(_LLAMA,)),

@@ -23,12 +23,11 @@ from typing_extensions import override
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.experts import Experts, experts_of, neuron_entries
+from surgeon_engine.model.families import family_of
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
 # Names of modules that read images or sound, which GIT has in its language model.
-# Layers whose weights a family reads without a call: nothing of them can be measured.
-_UNCALLED = {"mamba": "mixer.dt_proj"}
 _TOWER = re.compile(r"(vision|visual|image|audio|speech)_")
 
 
@@ -372,7 +371,7 @@ def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
         if not _TOWER.search(each.module.removeprefix(prefix))
     }
     skipped = {each.router for each in experts.values()}
-    skipped.add(_UNCALLED.get(model.config.model_type, ""))
+    skipped.add(family_of(model.config.model_type).uncalled)
     found: list[PrunableLayer] = []
     for index, block in enumerate(blocks):
         for kind, module in block.named_modules():

@@ -136,6 +136,7 @@ class Family:
     is_zero_at_zero: bool = False  # its activation, which the config does not name
     needs_attentions: bool = False  # blocks read more of them than their output
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
+    uncalled: str = ""  # a layer that stays: its weights are read without a call
     # Of transformers 4: its names in the config for entries of `rope_parameters`, and
     # the name of the theta of blocks with a sliding window, if they have their own.
     rope_names: Mapping[str, str] = field(default_factory=dict)
