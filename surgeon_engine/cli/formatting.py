@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from surgeon_engine.api.comparability import MeasuredOriginal, comparison_note
 from surgeon_engine.api.config.export import DESCRIPTIONS
+from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.benchmark import (
     Measured,
     Rate,
@@ -32,6 +34,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.formatting import (
     escape_controls,
     format_count,
@@ -191,11 +194,16 @@ def format_table(exported: Exported) -> Table:
 
 
 def missing_export(run: RunFolder, report: Report) -> str:
-    """Return that the export of a run is gone; empty: it is there, or never was."""
+    """Return what of a run's export is gone; empty: it is there, or never was."""
     folder = run.export_of(report)
-    if folder is None or folder.is_dir():
+    if folder is None:
         return ""
-    return f"The export of {run.path.name} is no longer in {folder}"
+    if not folder.is_dir():
+        return f"The export of {run.path.name} is no longer in {folder}"
+    with suppress(UnreadableFileError):
+        if missing := differences(folder, by_content=False).missing:
+            return f"{folder} has lost {name_list(missing)}"
+    return ""
 
 
 def measurement_table(measured: Measured) -> Table:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.messages.judgment import DraftJudged, Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.run_folder import RunFolder
@@ -144,6 +145,12 @@ def test_export_that_was_deleted_is_missing(tmp_path, capsys):
     paths = [write_run(tmp_path, name) for name in ("one", "two")]
     assert main(["compare", *map(str, paths)]) == 0
     assert "no longer in" not in capsys.readouterr().out
+    (first := paths[0] / "export" / "model.safetensors").write_bytes(b"weights")
+    write_marker(first.parent)
+    first.unlink()
+    assert main(["inspect", str(paths[0])]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{first.parent} has lost {first.name}"
     shutil.rmtree(paths[1] / "export")
     assert main(["compare", *map(str, paths)]) == 0
     gone = f"The export of two is no longer in {paths[1] / 'export'}"
