@@ -260,6 +260,7 @@ def test_selection_and_place_stay_while_runs_come_and_go(qtbot, home, tmp_path):
     home.resize(400, 500)
     bar = grid_of(home).verticalScrollBar()
     choose(home, "40")
+    grid_of(home).doItemsLayout()  # now, not with the next events
     bar.setValue(bar.maximum() - 5)
     before = bar.value()
     write_run(tmp_path, "new", hour=-1)  # at the end
