@@ -63,6 +63,8 @@ class References:
     held_out: Reference | None = None
     # The evaluation of the original, where a part of the windows may suffice.
     baseline: Evaluation | None = None
+    # The error of KL by 16-bit products, nats per token; None: not yet measured.
+    rounding: float | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all hidden states by the text and the batch."""
@@ -157,9 +159,9 @@ def evaluate(
     The original need not run again. `head` is the weight of the original's head, if the
     model has another one.
 
-    Products of the model take 16-bit inputs where that is fast. If the error of KL on a
-    few windows is not small beside its interval, all windows are measured again, with
-    as many steps.
+    Products of the model take 16-bit inputs where that is fast. If the error of KL is
+    not small beside its interval, all windows are measured again, with as many steps.
+    The error is measured on a few windows, unless the references have it.
 
     If the references have a baseline, as many windows suffice as a KL with a small
     error needs. The perplexity is then the original's perplexity on all windows, times
@@ -174,7 +176,7 @@ def evaluate(
     if products is not None:
         with products:
             figures = judge()
-        error = _rounding_error(model, references.texts[0][1], figures, at_once, head)
+        error = _rounding_error(model, references, figures, at_once, head)
     if error is None:
         figures = judge(is_original=is_original)
     baseline = references.baseline
@@ -243,25 +245,27 @@ def _rounding_products(
 
 def _rounding_error(
     model: PreTrainedModel,
-    reference: Reference,
+    references: References,
     found: Sequence[Comparison],
     at_once: int,
     head: Tensor | None,
 ) -> float | None:
     """Return the error of KL by 16-bit products, in nats per token; None: too large.
 
-    `found` are the figures by such products on each text; `reference` is the first one.
+    `found` are the figures by such products on each text.
     """
     if not all(math.isfinite(x.mean_loss + x.divergence) for x in found):
         return None
-    nats = found[0].nats
-    count = min(_PROBED, len(nats))
-    hidden = _first(reference.hidden, count)
-    first = replace(reference, windows=reference.windows[:count], hidden=hidden)
-    exact = compare_unchecked(
-        model, first, lambda: None, at_once=at_once or reference.batch, head=head
-    )
-    error = float((nats[:count] - exact.nats).double().nanmean().abs())
+    nats, error = found[0].nats, references.rounding
+    if error is None:
+        _, reference = references.texts[0]
+        count = min(_PROBED, len(nats))
+        hidden = _first(reference.hidden, count)
+        first = replace(reference, windows=reference.windows[:count], hidden=hidden)
+        exact = compare_unchecked(
+            model, first, lambda: None, at_once=at_once or reference.batch, head=head
+        )
+        error = float((nats[:count] - exact.nats).double().nanmean().abs())
     whole = estimate(nats)
     return error if error <= _ROUNDING * (whole.high - whole.low) / 2 else None
 

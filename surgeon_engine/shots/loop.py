@@ -90,7 +90,7 @@ def _with_evaluation(
 ) -> PruningResult:
     """Return the result with a whole evaluation of its last shot."""
     *others, last = result.shots
-    found = evaluation(state, context, last.shot)
+    found = evaluation(state, context, last.shot, earlier=last.evaluation)
     last = msgspec.structs.replace(last, evaluation=found)
     context.emit(last)
     return replace(result, shots=(*others, last))
@@ -238,7 +238,7 @@ def _judged(
     if not (exceeds and _recovers(state)):
         return found, None
     unrecovered = state.take_snapshot()
-    recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
+    recovered = _recover_and_evaluate(state, unrecovered, found, context, shot.shot)
     assert recovered is not None
     recovered_shot = RecoveredShot(recovered, state.take_snapshot())
     state.restore(unrecovered)
@@ -260,7 +260,8 @@ def _with_recovery(
     try:
         with ranks.together():
             before = state.take_snapshot()
-        recovered = _recover_and_evaluate(state, before, context)
+        found = result.shots[-1].evaluation
+        recovered = _recover_and_evaluate(state, before, found, context)
     except _FAILURES as error:
         reason = _describe(error)
     if reason:
@@ -301,12 +302,19 @@ def _describe(error: Exception) -> str:
 
 
 def _recover_and_evaluate(
-    state: PruningState, before: Snapshot, context: RunContext, shot: int = 0
+    state: PruningState,
+    before: Snapshot,
+    earlier: Evaluation | None,
+    context: RunContext,
+    shot: int = 0,
 ) -> Recovered | None:
-    """Recover the model and evaluate it; return None if there is too little text."""
+    """Recover the model and evaluate it; return None if there is too little text.
+
+    `before` is the model before recovery, and `earlier` its evaluation.
+    """
 
     def work() -> Recovered | None:
-        evaluate = partial(evaluation, state, context, shot)
+        evaluate = partial(evaluation, state, context, shot, earlier=earlier)
         return recover(state, before, evaluate, context, shot)
 
     return with_smaller_batches(state, context, work, lambda: state.restore(before))

@@ -208,11 +208,17 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
 
 
 def evaluation(
-    state: PruningState, context: RunContext, shot: int = 0, *, is_result: bool = True
+    state: PruningState,
+    context: RunContext,
+    shot: int = 0,
+    *,
+    is_result: bool = True,
+    earlier: Evaluation | None = None,
 ) -> Evaluation:
     """Evaluate the model as it is now, as a stage of the run.
 
-    If it is not the result of the run, a part of the windows may suffice.
+    If it is not the result of the run, a part of the windows may suffice. An earlier
+    evaluation has measured the error of 16-bit products, so this one does not.
 
     Where memory is short, fewer windows run at a time than the references have in a
     batch: a shot whose weights have changed cannot be done again.
@@ -220,6 +226,8 @@ def evaluation(
     references = state.references
     if not is_result:
         references = replace(references, baseline=state.baseline)
+    if earlier is not None:
+        references = replace(references, rounding=earlier.rounding)
     batches = sum(len(reference.hidden) for _, reference in references.texts)
 
     def work() -> Evaluation:

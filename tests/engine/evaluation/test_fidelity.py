@@ -201,6 +201,29 @@ def test_products_of_16_bits_are_used_where_their_error_is_small(distance, monke
     assert found.divergence == pytest.approx(exact.divergence, rel=0.01)
 
 
+def test_a_known_error_of_16_bit_products_is_not_measured_again(monkeypatch):
+    original, model = tiny_model("llama"), tiny_model("llama", seed=1)
+    judged = references(original)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: nullcontext())
+    exact = evaluate(model, judged, int)
+    fast = partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
+    compared = []
+
+    def counted(*arguments, **settings):
+        compared.append(0)
+        return compare_unchecked(*arguments, **settings)
+
+    monkeypatch.setattr(evaluate_module, "compare_unchecked", counted)
+    measured = evaluate(model, judged, int)
+    assert len(compared) == len(judged.texts) + 1  # on some windows in float32, too
+    compared.clear()
+    known = evaluate(model, replace(judged, rounding=measured.rounding), int)
+    assert known == measured
+    assert len(compared) == len(judged.texts)
+    assert evaluate(model, replace(judged, rounding=1.0), int) == exact  # too large
+
+
 def test_error_of_16_bit_products_is_judged_by_the_interval_of_all_windows(monkeypatch):
     original, model = tiny_model("llama"), tiny_model("llama", seed=1)
     equal = random_windows(1, 14).repeat(8, 1)  # alone, they have no interval

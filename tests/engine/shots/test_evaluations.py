@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
@@ -230,3 +232,22 @@ def test_every_shot_with_a_quality_limit_is_evaluated_on_all_windows(
     recorder = Recorder().run(config, tmp_path / "run")
     counts = [shot.evaluation.windows for shot in recorder.of(ShotFinished)]
     assert counts == [3, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [0.0, 10.0])
+def test_error_of_16_bit_products_is_measured_once_in_a_run(
+    short, tmp_path, monkeypatch, limit
+):
+    fast = partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
+    monkeypatch.setattr(evaluate_module, "_ROUNDING", math.inf)
+    config = replace(
+        short,
+        pruning=replace(short.pruning, max_divergence=limit),
+        evaluation=EvaluationConfig(0),
+    )
+    recorder = Recorder().run(config, tmp_path / "run")
+    (shot,), (recovered,) = recorder.of(ShotFinished), recorder.of(Recovered)
+    assert recovered.evaluation.rounding == shot.evaluation.rounding > 0
+    assert recovered.evaluation.divergence != shot.evaluation.divergence
