@@ -94,9 +94,7 @@ class NoAttention(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return zeros for the hidden states, and no attention weights."""
-        # The name of the argument differs between families and versions.
-        given = (*args, *kwargs.values())
-        cache = next((x for x in given if hasattr(x, "get_seq_length")), None)
+        cache = _cache_in(*args, *kwargs.values())
         if self.layer is not None and cache is not None:
             nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1)
             nothing = nothing.unsqueeze(1)  # batch x 1 head x length x 1 feature
@@ -104,8 +102,33 @@ class NoAttention(nn.Module):
         return torch.zeros_like(hidden_states), None
 
 
+class NoMixer(nn.Module):
+    """Stands for a removed mixer with a state: adds nothing to the residual stream.
+
+    It keeps its place in the cache, which counts the tokens of each layer since
+    transformers 5.25.
+    """
+
+    def __init__(self, layer: int | None) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return zeros for the hidden states."""
+        cache = _cache_in(*args, *kwargs.values())
+        layers = getattr(cache, "layers", None)
+        if self.layer is not None and layers is not None:
+            place = layers[self.layer]
+            if hasattr(place, "cumulative_length_linear"):
+                batch, length, _ = hidden_states.shape
+                nothing = hidden_states.new_zeros(batch, 1, length)  # 1 channel
+                for state in range(place.number_of_states):
+                    place.update_conv_state(nothing, state, conv_kernel_size=1)
+        return torch.zeros_like(hidden_states)
+
+
 class NoOutput(nn.Module):
-    """Stands for a removed MLP or mixer with a state, or a last layer: adds nothing."""
+    """Stands for a removed MLP or a last layer: adds nothing."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """Return zeros for the hidden states."""
@@ -183,10 +206,11 @@ def remove_groups(block: Any, spec: Mapping[str, Any]) -> None:
         for producer in spec["producers"]:
             block.set_submodule(producer, nn.Identity())
         block.set_submodule(spec["consumer"], NoOutput())
-    elif spec["kind"] == "heads" and "counts" not in spec:
+    elif spec["kind"] == "heads":
         stock = block.get_submodule(name)
         layer = getattr(stock, "layer_idx", getattr(stock, "layer_id", None))
-        block.set_submodule(name, NoAttention(layer))
+        stands_in = NoMixer if "counts" in spec else NoAttention
+        block.set_submodule(name, stands_in(layer))
     else:
         block.set_submodule(name, NoOutput())
 
@@ -207,6 +231,11 @@ def gather_once(module: Any, columns: int) -> None:
         return args, kwargs
 
     module.register_forward_pre_hook(gather, with_kwargs=True)
+
+
+def _cache_in(*arguments: Any) -> Any:
+    """Return the cache among the arguments: its name differs between models."""
+    return next((x for x in arguments if hasattr(x, "get_seq_length")), None)
 
 
 def _keep_heads(

@@ -11,6 +11,7 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, KeptPart
 from surgeon_engine.compaction.shrink import compact, shrink_in_place, stock_config
 from surgeon_engine.model.coupling import coupled_groups
+from surgeon_engine.model.decoding import with_cache
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import others_later, pairs
@@ -62,7 +63,9 @@ def test_compact_hybrid_computes_the_same(family):
     test_compact_model_computes_the_same(family, Structure.HEADS)
 
 
-@pytest.mark.parametrize("family", ["qwen3_5", "nemotron_h"])
+@pytest.mark.parametrize(
+    "family", ["qwen3_5", "qwen3_next", "olmo_hybrid", "zamba2", "nemotron_h"]
+)
 def test_model_without_a_mixer_with_a_state_computes_the_same(family):
     model = tiny_model(family)
     coupled = coupled_groups(Structure.HEADS, model)[0]
@@ -72,8 +75,8 @@ def test_model_without_a_mixer_with_a_state_computes_the_same(family):
     ids = tokens(2)
     with torch.no_grad():
         assert_close(small(ids).logits, model(ids).logits)
-        cache = DynamicCache(config=small.config)
-        parts = [small(part, cache=cache).logits for part in ids.split(12, dim=1)]
+        cache = with_cache(small)
+        parts = [small(part, **cache).logits for part in ids.split(12, dim=1)]
         assert_close(torch.cat(parts, dim=1), model(ids).logits)
 
 
